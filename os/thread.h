@@ -1,0 +1,108 @@
+#ifndef OS_THREAD_H
+#define OS_THREAD_H
+
+// Threads, a futex and a mutex on top of it, processors, and the calling thread's stack.
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// A hint to the processor that this is a spin loop.
+static inline void os_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    // `yield` is a no-op on cores without SMT; `isb` costs about what x86's pause does.
+    __asm__ __volatile__("isb" ::: "memory");
+#else
+    atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
+// --- futex ---
+
+// Sleeps while *w == expected, at most timeout_ns (negative: for ever).
+// 0: woken, perhaps for no reason. -EAGAIN: *w differed. -ETIMEDOUT. -EINTR: a signal handler ran.
+int os_futex_wait(_Atomic uint32_t *w, uint32_t expected, int64_t timeout_ns);
+
+// Wakes up to n sleepers and returns how many. Async-signal-safe.
+int os_futex_wake(_Atomic uint32_t *w, int n);
+
+// --- mutex ---
+
+// 0 free, 1 held, 2 held and somebody may be asleep. One word, no destructor, zero is a free mutex, not
+// recursive, not fair, not usable from signal handlers, not shared between processes.
+typedef struct os_mutex {
+    _Atomic uint32_t word;
+} os_mutex;
+
+#define OS_MUTEX_INIT {0}
+
+void os_mutex_lock_slow(os_mutex *m);
+void os_mutex_unlock_slow(os_mutex *m);
+
+static inline bool os_mutex_trylock(os_mutex *m) {
+    uint32_t was = 0;
+    // Acquire pairs with the release in os_mutex_unlock.
+    return atomic_compare_exchange_strong_explicit(&m->word, &was, 1, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+static inline void os_mutex_lock(os_mutex *m) {
+    if (__builtin_expect(!os_mutex_trylock(m), 0))
+        os_mutex_lock_slow(m);
+}
+
+static inline void os_mutex_unlock(os_mutex *m) {
+    // Release pairs with the acquire in os_mutex_trylock and os_mutex_lock_slow.
+    if (__builtin_expect(atomic_exchange_explicit(&m->word, 0, memory_order_release) == 2, 0))
+        os_mutex_unlock_slow(m);
+}
+
+// For assertions: held by somebody, not necessarily by the caller.
+static inline bool os_mutex_is_held(const os_mutex *m) {
+    return atomic_load_explicit(&m->word, memory_order_relaxed) != 0;
+}
+
+// --- threads ---
+
+typedef struct os_thread {
+    uintptr_t handle;
+} os_thread;
+
+// Runs fn(arg) on a new thread. `name` (may be NULL) is cut to 15 bytes. `stack_size` 0 means the
+// system's default. The thread inherits the signal mask of its creator. `*t` may be dropped after
+// os_thread_detach; every started thread is joined or detached exactly once.
+int os_thread_start(os_thread *t, void (*fn)(void *), void *arg, const char *name,
+                    size_t stack_size);
+int os_thread_join(os_thread *t);
+void os_thread_detach(os_thread *t);
+
+// The kernel's id of the calling thread. Asks the kernel each time: a cached id would be wrong in the
+// child of a fork and in a coroutine that moved. Async-signal-safe.
+int os_thread_tid(void);
+
+// Sends `sig` to one thread of this process. -ESRCH if it is gone. Handshakes go through
+// os_handshake_send (os/signal.h), which also marks the signal as ours.
+int os_thread_signal(int tid, int sig);
+
+// The calling thread's own stack (not that of a coroutine it may be running): [*lo, *hi).
+// The main thread's stack grows on demand, so its lower end need not be mapped yet. Not
+// async-signal-safe.
+int os_stack_bounds(void **lo, void **hi);
+
+// Processors this process may use: its affinity mask, cut by a cgroup v2 cpu.max quota rounded up.
+// At least 1. Reads files: not for fast paths.
+int os_cpu_count(void);
+
+void os_yield(void);
+
+// Sleeps at least ns, whatever signals arrive.
+void os_sleep_ns(int64_t ns);
+
+// Asks that the calling thread yield to others (batch scheduling, nicer by 5). Failure is harmless. It
+// cannot be undone without privileges: only for threads of the library's own.
+int os_thread_priority_low(void);
+
+#endif
