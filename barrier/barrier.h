@@ -1,0 +1,69 @@
+/* The mutator as the barrier and the collector see it, and shading.
+ *
+ * Fields are grouped by who may touch them. "Own thread" includes the handshake's signal handler on
+ * that thread, and the collector while the mutator is blocked and the collector holds it in ACKING.
+ */
+#ifndef BARRIER_BARRIER_H
+#define BARRIER_BARRIER_H
+
+#include "heap/heap.h"
+#include "tricolor/barrier.h"
+
+#ifdef TRI_TORTURE
+#define BARRIER_BUFFER 2
+#else
+#define BARRIER_BUFFER 128 /* a drain stays below 10 us even when every shade misses the cache */
+#endif
+
+/* heap->term: who may still mark. CLEAN: a termination round runs and nothing was newly marked in
+ * it; DIRTY: something was; DONE: marking is over, shading does nothing; OPEN: anything else. */
+enum { TERM_DONE, TERM_OPEN, TERM_CLEAN, TERM_DIRTY };
+
+typedef struct gc_mutator gc_mutator;
+struct gc_stack;
+struct gc_records;
+
+struct gc_mutator {
+    tri_mutator pub; /* first: tri_self() returns its address */
+    tri_heap *heap;
+
+    /* Own thread. */
+    uint32_t nbuffer;
+    uintptr_t buffer[BARRIER_BUFFER];
+    heap_cache *cache;
+    bool black;                 /* colour of what it allocates */
+    uint32_t gen;               /* stamp of the spans it makes */
+    uint32_t cycle;             /* cycle of its last H1 */
+    uint32_t h2;                /* cycle of its last H2 */
+    struct gc_stack *stack;     /* the stack it runs on; NULL: one without managed pointers */
+    struct gc_records *records; /* interruptions, gc/interruption.h */
+    void *runtime;              /* the scheduler's M or thread record */
+
+    /* Handshakes: gc/handshake.c says how. */
+    _Atomic uint32_t state;
+    _Atomic uint64_t acked;
+    uintptr_t blocked_sp;
+    int tid;
+    uintptr_t *snapshot;        /* candidate words of the running stack, copied at H2 */
+    size_t nsnapshot, snapshot_cap;
+    int64_t signalled_at;
+    int64_t assist_window, assist_spent;
+
+    /* heap->gc's list, under its lock. */
+    gc_mutator *next, *prev;
+};
+
+/* Shades one word: if it points into an allocated, unmarked slot, marks it and queues its span.
+ * Does nothing from DONE on. Async-signal-safe, any thread that the heap knows. */
+void barrier_shade(tri_heap *h, uintptr_t word);
+
+/* Buffers a word for shading, draining when full. Own thread, in a busy unit or in_runtime. */
+void barrier_push(gc_mutator *m, uintptr_t word);
+/* Shades everything in the buffer and empties it. */
+void barrier_drain(gc_mutator *m);
+
+static inline gc_mutator *gc_self(void) {
+    return (gc_mutator *)tri_self();
+}
+
+#endif

@@ -1,0 +1,120 @@
+/* The collector's interface to the rooms above: mutators, stacks, handshakes.
+ *
+ * The collector does not know what a coroutine is. It knows
+ *   mutators  one operating-system thread in one heap,
+ *   stacks    ranges to scan conservatively, running on a mutator or parked,
+ *   roots     registered words.
+ * The scheduler, attached threads and embedders plug in here.
+ *
+ * Who may call what: functions that take the current mutator `m` are called by its own thread with
+ * m->pub.in_runtime > 0 (no acknowledgement by signal inside), unless they say otherwise.
+ */
+#ifndef GC_GC_H
+#define GC_GC_H
+
+#include "barrier/barrier.h"
+#include "gc/interruption.h"
+#include "heap/heap.h"
+
+/* ---- stacks --------------------------------------------------------------------------------- */
+
+enum gc_stack_state {
+    GC_STACK_RUNNING,  /* on the mutator that resumed it, which alone may touch the rest */
+    GC_STACK_PARKED,   /* still; sp is valid */
+    GC_STACK_SCANNING, /* parked, and the collector reads it */
+};
+
+/* Embedded in what owns the stack (a coroutine, an attached thread). A stack is not its address
+ * range: lo and hi may change while it is parked and being resumed (never while SCANNING). */
+typedef struct gc_stack {
+    _Atomic uint32_t state;   /* release at park, pairs with the collector's acquire claim */
+    _Atomic uint32_t scanned; /* cycle in which it was last scanned */
+    uintptr_t lo, hi;         /* usable range */
+    uintptr_t sp;             /* when parked: all live words, registers included, lie in [sp, hi) */
+    /* Words outside the stack that belong to it, scanned with it: a coroutine's argument, the value
+     * that a parked sender offers. NULL: none. */
+    void **extra;
+    uint32_t extra_count;
+    uint32_t slot;            /* registry position */
+} gc_stack;
+
+/* Makes a parked stack known to the collector: born unscanned if the spawner `m` is in BOTH or has
+ * not acknowledged H1, else scanned (its argument is a transfer: gc_transfer() it). m NULL: from an
+ * unattached thread; born unscanned. sp = hi: nothing on it yet. -ENOMEM. */
+int gc_stack_add(tri_heap *h, gc_stack *s, gc_mutator *m);
+/* Like gc_stack_add for a stack that is registered already and is reused for a new coroutine (cheap:
+ * no lock). The stack is dead (see gc_stack_die). */
+void gc_stack_reborn(gc_stack *s, gc_mutator *m);
+/* The stack holds nothing any more (its coroutine ended): parked with sp == hi. */
+void gc_stack_die(gc_stack *s);
+/* Forgets it. It must be parked; waits if the collector is scanning it. */
+void gc_stack_remove(tri_heap *h, gc_stack *s);
+
+/* The thread has left the stack (it runs on another one now): sp holds its saved stack pointer. */
+void gc_stack_park(gc_mutator *m, gc_stack *s, uintptr_t sp);
+/* The thread is about to enter the stack; scans it first when the protocol asks for that. */
+void gc_stack_resume(gc_mutator *m, gc_stack *s);
+
+/* ---- mutators: attach, detach, block ---------------------------------------------------------- */
+
+/* Makes the calling thread a mutator of `h` and its current one. `stack`: the stack it runs on, or
+ * NULL (a scheduler thread on a stack without managed pointers). It has no run tables until
+ * gc_bind(). -ENOMEM, -EAGAIN (signals could not be set up). */
+int gc_attach(tri_heap *h, gc_stack *stack, gc_mutator **out);
+/* Drains the buffer and forgets the mutator; run tables must be unbound. */
+void gc_detach(gc_mutator *m);
+
+/* Gives the mutator run tables to allocate from (a P's, or its own), after acknowledging what the
+ * tables have already seen. */
+void gc_bind(gc_mutator *m, heap_cache *c);
+/* Takes them away, returns them. */
+heap_cache *gc_unbind(gc_mutator *m);
+
+/* Around a blocking call or idleness: from gc_block() to gc_unblock() the collector acknowledges for
+ * the mutator. All live words of its stack lie above `sp` (os_call_spilled()); sp 0: it has no
+ * stack. The mutator may not touch the heap in between. gc_unblock() waits while the collector works
+ * for it. in_runtime may be 0 between, the collector does not signal a blocked mutator. */
+void gc_block(gc_mutator *m, uintptr_t sp);
+void gc_unblock(gc_mutator *m);
+
+/* Acknowledges pending handshakes, on the stack m->stack (or none). Any depth of in_runtime. */
+void gc_poll_slow(gc_mutator *m);
+static inline void gc_poll(gc_mutator *m) {
+    if (__builtin_expect(m->pub.poll, 0))
+        gc_poll_slow(m);
+}
+
+/* Moves of values between stacks, or between a stack and a buffer of the runtime: shades the word
+ * whenever the own barrier is on. */
+static inline void gc_transfer(gc_mutator *m, uintptr_t word) {
+    if (__builtin_expect(m->pub.barrier, 0))
+        barrier_push(m, word);
+}
+
+/* ---- hooks of the scheduler -------------------------------------------------------------------- */
+
+/* Called by the collector; all may be NULL. */
+typedef struct gc_hooks {
+    /* Asks the scheduler to preempt (raise poll is done by the collector itself). */
+    void (*wake_idle)(tri_heap *h);  /* mark work is available: wake idle threads to help */
+    unsigned (*procs)(tri_heap *h);  /* number of Ps, for the CPU share and gctrace's "n P" */
+    void (*park_collect)(tri_heap *h, bool (*done)(void *), void *arg); /* tri_collect in a coroutine */
+} gc_hooks;
+void gc_set_hooks(tri_heap *h, const gc_hooks *hooks);
+
+/* Idle threads may mark: does up to about `ns` of mark work. False: there was none. Not a mutator's
+ * business: m need not be attached to a stack. Safepoint. */
+bool gc_help_mark(tri_heap *h, gc_mutator *m, int64_t ns);
+
+/* ---- collections ------------------------------------------------------------------------------- */
+
+int gc_open(tri_heap *h);   /* starts the collector threads */
+void gc_close(tri_heap *h); /* ends them; no mutator may be left */
+/* The number of the last cycle that was completed, swept included. */
+uint64_t gc_cycles(tri_heap *h);
+/* Asks for a cycle that starts after this call; returns the number that gc_cycles() will reach. */
+uint64_t gc_request(tri_heap *h);
+/* Waits until gc_cycles() >= cycle; for an attached caller only between gc_block and gc_unblock. */
+void gc_wait(tri_heap *h, uint64_t cycle);
+
+#endif
