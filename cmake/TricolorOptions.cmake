@@ -51,17 +51,19 @@ if(TRI_WERROR)
     list(APPEND TRI_WARNINGS -Werror)
 endif()
 
-# Each is defined in every file of the project, so that `#if TRI_DEBUG` needs no guard. Public headers cannot rely on
-# that and give the defaults themselves; the libraries pass on to their users what differs from the defaults.
-set(TRI_PUBLIC_DEFINITIONS "")
+# TRI_DEBUG has a value in every file of the project; the switches are defined, as 1, only where they are on. Public
+# headers cannot rely on either. What differs from the defaults the libraries pass on to their users, whose inline code
+# must match.
+set(TRI_SWITCHES "")
+foreach(switch IN ITEMS TRI_TORTURE TRI_FAULTS)
+    if(${switch})
+        list(APPEND TRI_SWITCHES ${switch}=1)
+    endif()
+endforeach()
+set(TRI_PUBLIC_DEFINITIONS ${TRI_SWITCHES})
 if(TRI_DEBUG GREATER 0)
     list(APPEND TRI_PUBLIC_DEFINITIONS TRI_DEBUG=${TRI_DEBUG})
 endif()
-foreach(switch IN ITEMS TRI_TORTURE TRI_FAULTS)
-    if(${switch})
-        list(APPEND TRI_PUBLIC_DEFINITIONS ${switch}=1)
-    endif()
-endforeach()
 
 # Warnings alone, for examples and the demo.
 add_library(tricolor_warnings INTERFACE)
@@ -72,7 +74,7 @@ target_link_libraries(tricolor_internal INTERFACE tricolor_warnings)
 target_compile_options(tricolor_internal INTERFACE ${TRI_SANITIZE_FLAGS})
 target_compile_definitions(tricolor_internal INTERFACE
     _GNU_SOURCE= # empty, so that a file's own `#define _GNU_SOURCE` is no redefinition
-    TRI_DEBUG=${TRI_DEBUG} TRI_TORTURE=$<BOOL:${TRI_TORTURE}> TRI_FAULTS=$<BOOL:${TRI_FAULTS}>)
+    TRI_DEBUG=${TRI_DEBUG} ${TRI_SWITCHES})
 if(TRI_ARCH STREQUAL "x86_64")
     target_compile_options(tricolor_internal INTERFACE -mcx16) # cmpxchg16b, which every x86-64 since 2006 has
 endif()
