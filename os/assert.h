@@ -1,6 +1,3 @@
-#ifndef OS_ASSERT_H
-#define OS_ASSERT_H
-
 // Assertions in tiers. Each states the invariant in words; the words say what went wrong:
 //
 //     TRI_ASSERT(span->swept, "allocating from an unswept span")
@@ -9,13 +6,16 @@
 //     TRI_ASSERT       TRI_DEBUG >= 1: may cost a few instructions on a fast path
 //     TRI_ASSERT_SLOW  TRI_DEBUG >= 2: may walk a list or look into a bitmap
 
+#ifndef OS_ASSERT_H
+#define OS_ASSERT_H
+
 #ifndef TRI_DEBUG
 #define TRI_DEBUG 0
 #endif
 
 _Noreturn void os_check_failed(const char *file, int line, const char *words, const char *cond);
 
-#define TRI_CHECK(cond, words)                                                                     \
+#define TRI_CHECK(cond, words) \
     (__builtin_expect(!!(cond), 1) ? (void)0 : os_check_failed(__FILE__, __LINE__, words, #cond))
 
 // Compiled, so that it cannot rot, but never evaluated.

@@ -1,18 +1,19 @@
+// Time. All values are nanoseconds, except ticks, which are whatever the processor counts.
+
 #ifndef OS_CLOCK_H
 #define OS_CLOCK_H
 
-// Time. All values are nanoseconds, except ticks, which are whatever the processor counts.
-
 #include <stdint.h>
 
-int64_t os_now(void);          // monotonic
-int64_t os_wall(void);         // since 1970
-int64_t os_cpu_thread(void);   // processor time of the calling thread
-int64_t os_cpu_process(void);  // of all threads of the process
+int64_t os_now(void);         // monotonic
+int64_t os_wall(void);        // since 1970
+int64_t os_cpu_thread(void);  // processor time of the calling thread
+int64_t os_cpu_process(void); // of all threads of the process
 
 // The cheapest timestamp, for durations below a microsecond. Not ordered against the surrounding
 // instructions. The difference of two is meaningful also across processors (invariant TSC).
-static inline uint64_t os_ticks(void) {
+static inline uint64_t os_ticks(void)
+{
 #if defined(__x86_64__)
     return __builtin_ia32_rdtsc();
 #elif defined(__aarch64__)

@@ -1,11 +1,11 @@
-#ifndef OS_CONTEXT_H
-#define OS_CONTEXT_H
-
 // Switching stacks. The implementations are os/x86_64/context.S and os/aarch64/context.S.
 //
 // A context that is not running is one word: its stack pointer. Everything else that it needs to go on
 // lies on its stack at and above that word, so a conservative scan of [sp, top) sees every pointer that
 // the suspended code can still use.
+
+#ifndef OS_CONTEXT_H
+#define OS_CONTEXT_H
 
 typedef struct os_context {
     void *sp;

@@ -16,14 +16,16 @@ enum { KNOWN = 1, AVX2 = 2, AVX512 = 4 };
 
 #if defined(__x86_64__)
 
-static uint64_t saved_by_kernel(void) {
+static uint64_t saved_by_kernel(void)
+{
     uint32_t lo, hi;
     // xgetbv, spelt as bytes for compilers without -mxsave.
     __asm__ __volatile__(".byte 0x0f, 0x01, 0xd0" : "=a"(lo), "=d"(hi) : "c"(0));
     return (uint64_t)hi << 32 | lo;
 }
 
-static unsigned detect(void) {
+static unsigned detect(void)
+{
     unsigned a, b, c, d, found = KNOWN;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_AVX))
         return found;
@@ -40,7 +42,8 @@ static unsigned detect(void) {
     return found;
 }
 
-static void read_name(char *name, size_t size) {
+static void read_name(char *name, size_t size)
+{
     unsigned r[12];
     unsigned a, b, c, d;
     if (size < sizeof r + 1 || !__get_cpuid(0x80000000, &a, &b, &c, &d) || a < 0x80000004)
@@ -53,11 +56,13 @@ static void read_name(char *name, size_t size) {
 
 #else
 
-static unsigned detect(void) {
+static unsigned detect(void)
+{
     return KNOWN;
 }
 
-static void read_name(char *name, size_t size) {
+static void read_name(char *name, size_t size)
+{
     static const char text[] = "aarch64";
     if (size >= sizeof text)
         memcpy(name, text, sizeof text);
@@ -65,7 +70,8 @@ static void read_name(char *name, size_t size) {
 
 #endif
 
-static unsigned features(void) {
+static unsigned features(void)
+{
     static _Atomic unsigned cached;
     unsigned f = atomic_load_explicit(&cached, memory_order_relaxed);
     if (__builtin_expect(f == 0, 0)) {
@@ -75,18 +81,21 @@ static unsigned features(void) {
     return f;
 }
 
-bool os_cpu_has_avx2(void) {
+bool os_cpu_has_avx2(void)
+{
     return features() & AVX2;
 }
 
-bool os_cpu_has_avx512(void) {
+bool os_cpu_has_avx512(void)
+{
     return features() & AVX512;
 }
 
 // Filled in before main, so that nobody can see half of it.
 static char cpu_name[64] = "unknown";
 
-__attribute__((constructor)) static void note_name(void) {
+__attribute__((constructor)) static void note_name(void)
+{
     char name[64] = "";
     read_name(name, sizeof name);
     const char *from = name;
@@ -101,6 +110,7 @@ __attribute__((constructor)) static void note_name(void) {
     cpu_name[len] = 0;
 }
 
-const char *os_cpu_name(void) {
+const char *os_cpu_name(void)
+{
     return cpu_name;
 }

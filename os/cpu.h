@@ -1,8 +1,8 @@
-#ifndef OS_CPU_H
-#define OS_CPU_H
-
 // What the processor can do. "Has" means that the processor has it and the kernel saves its registers.
 // Any thread; async-signal-safe after the first call.
+
+#ifndef OS_CPU_H
+#define OS_CPU_H
 
 #include <stdbool.h>
 

@@ -39,20 +39,38 @@ static const struct {
     const char *name;
     int error;
 } error_names[] = {
-    {"EPERM", EPERM},     {"EINTR", EINTR},   {"EIO", EIO},         {"EBADF", EBADF},
-    {"EAGAIN", EAGAIN},   {"ENOMEM", ENOMEM}, {"EACCES", EACCES},   {"EFAULT", EFAULT},
-    {"EBUSY", EBUSY},     {"EEXIST", EEXIST}, {"EINVAL", EINVAL},   {"ENFILE", ENFILE},
-    {"EMFILE", EMFILE},   {"ENOSPC", ENOSPC}, {"EPIPE", EPIPE},     {"ENOSYS", ENOSYS},
-    {"ENOBUFS", ENOBUFS}, {"ESRCH", ESRCH},   {"ECONNRESET", ECONNRESET},
-    {"ECONNREFUSED", ECONNREFUSED},           {"ETIMEDOUT", ETIMEDOUT},
-    {"ECONNABORTED", ECONNABORTED},           {"EADDRINUSE", EADDRINUSE},
+    {"EPERM", EPERM},
+    {"EINTR", EINTR},
+    {"EIO", EIO},
+    {"EBADF", EBADF},
+    {"EAGAIN", EAGAIN},
+    {"ENOMEM", ENOMEM},
+    {"EACCES", EACCES},
+    {"EFAULT", EFAULT},
+    {"EBUSY", EBUSY},
+    {"EEXIST", EEXIST},
+    {"EINVAL", EINVAL},
+    {"ENFILE", ENFILE},
+    {"EMFILE", EMFILE},
+    {"ENOSPC", ENOSPC},
+    {"EPIPE", EPIPE},
+    {"ENOSYS", ENOSYS},
+    {"ENOBUFS", ENOBUFS},
+    {"ESRCH", ESRCH},
+    {"ECONNRESET", ECONNRESET},
+    {"ECONNREFUSED", ECONNREFUSED},
+    {"ETIMEDOUT", ETIMEDOUT},
+    {"ECONNABORTED", ECONNABORTED},
+    {"EADDRINUSE", EADDRINUSE},
 };
 
-static bool matches(const struct rule *r, const char *site) {
+static bool matches(const struct rule *r, const char *site)
+{
     return r->prefix ? strncmp(r->name, site, strlen(r->name)) == 0 : strcmp(r->name, site) == 0;
 }
 
-int os_fault_ask(struct os_fault_site *site) {
+int os_fault_ask(struct os_fault_site *site)
+{
     __atomic_fetch_add(&site->calls, 1, __ATOMIC_RELAXED);
     // Acquire pairs with the release in os_fault_configure: the rules are whole once they are counted.
     int n = atomic_load_explicit(&rule_count, memory_order_acquire);
@@ -70,7 +88,8 @@ int os_fault_ask(struct os_fault_site *site) {
     return -error;
 }
 
-static int parse_error(const char *s, size_t n) {
+static int parse_error(const char *s, size_t n)
+{
     for (size_t i = 0; i < sizeof error_names / sizeof error_names[0]; i++)
         if (strlen(error_names[i].name) == n && strncmp(s, error_names[i].name, n) == 0)
             return error_names[i].error;
@@ -83,7 +102,8 @@ static int parse_error(const char *s, size_t n) {
     return v <= 4095 ? v : 0;
 }
 
-static bool parse_which(struct rule *r, const char *s, size_t n) {
+static bool parse_which(struct rule *r, const char *s, size_t n)
+{
     if (n == 1 && s[0] == '*') {
         r->first = 1;
         r->onwards = true;
@@ -103,7 +123,8 @@ static bool parse_which(struct rule *r, const char *s, size_t n) {
     return r->first > 0;
 }
 
-static bool parse_rule(struct rule *r, const char *s, size_t n) {
+static bool parse_rule(struct rule *r, const char *s, size_t n)
+{
     memset(r, 0, sizeof *r);
     const char *colon = memchr(s, ':', n);
     if (!colon || colon == s || (size_t)(colon - s) >= MAX_NAME)
@@ -124,7 +145,8 @@ static bool parse_rule(struct rule *r, const char *s, size_t n) {
     return r->error != 0 && parse_which(r, which, which_len);
 }
 
-int os_fault_configure(const char *spec) {
+int os_fault_configure(const char *spec)
+{
     struct rule parsed[MAX_RULES];
     int n = 0;
     const char *s = spec ? spec : "";
@@ -143,7 +165,8 @@ int os_fault_configure(const char *spec) {
     return 0;
 }
 
-void os_fault_sites(void (*fn)(void *arg, const char *site, uint64_t calls), void *arg) {
+void os_fault_sites(void (*fn)(void *arg, const char *site, uint64_t calls), void *arg)
+{
     struct os_fault_site *begin = __start_os_fault_sites, *end = __stop_os_fault_sites;
     for (struct os_fault_site *s = begin; s < end; s++) {
         bool seen = false;
@@ -161,11 +184,13 @@ void os_fault_sites(void (*fn)(void *arg, const char *site, uint64_t calls), voi
 
 #else
 
-int os_fault_configure(const char *spec) {
+int os_fault_configure(const char *spec)
+{
     return spec && *spec ? -ENOSYS : 0;
 }
 
-void os_fault_sites(void (*fn)(void *arg, const char *site, uint64_t calls), void *arg) {
+void os_fault_sites(void (*fn)(void *arg, const char *site, uint64_t calls), void *arg)
+{
     (void)fn;
     (void)arg;
 }

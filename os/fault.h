@@ -1,6 +1,3 @@
-#ifndef OS_FAULT_H
-#define OS_FAULT_H
-
 // Fault injection: makes a chosen call of a chosen site fail, the same way every time.
 //
 // Every system call and every allocation from the system asks before it is made, under a name of its own
@@ -11,6 +8,9 @@
 //         return e;
 //
 // Without TRI_FAULTS the question is the constant 0 and costs nothing.
+
+#ifndef OS_FAULT_H
+#define OS_FAULT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,11 +26,11 @@ struct os_fault_site {
 int os_fault_ask(struct os_fault_site *site);
 
 // The sites lie in a linker section of their own: those that were never reached are listed as well.
-#define os_fault_error(site)                                                                       \
-    (__extension__({                                                                               \
-        static struct os_fault_site os_fault_site_here                                             \
-            __attribute__((section("os_fault_sites"), used, aligned(16))) = {site, 0};             \
-        os_fault_ask(&os_fault_site_here);                                                         \
+#define os_fault_error(site)                                                           \
+    (__extension__({                                                                   \
+        static struct os_fault_site os_fault_site_here                                 \
+            __attribute__((section("os_fault_sites"), used, aligned(16))) = {site, 0}; \
+        os_fault_ask(&os_fault_site_here);                                             \
     }))
 
 #else

@@ -8,7 +8,8 @@
 
 #include <pthread.h>
 
-int os_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
+int os_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
     int e = os_fault_error("fork.register");
     if (e)
         return e;

@@ -10,13 +10,15 @@
 
 #include <stdlib.h>
 
-void *os_alloc(size_t size) {
+void *os_alloc(size_t size)
+{
     if (os_fault_here("alloc"))
         return NULL;
     return calloc(1, size ? size : 1);
 }
 
-void os_free(void *p, size_t size) {
+void os_free(void *p, size_t size)
+{
     (void)size;
     free(p);
 }

@@ -11,7 +11,8 @@
 
 #include <sys/random.h>
 
-uint64_t os_random(void) {
+uint64_t os_random(void)
+{
     uint64_t v;
     if (!os_fault_here("random.get") && getrandom(&v, sizeof v, GRND_NONBLOCK) == sizeof v)
         return v;

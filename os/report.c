@@ -37,14 +37,16 @@ struct spec {
     int longs;     // 0 int, 1 long or size_t, 2 long long
 };
 
-static void put(struct sink *s, char c) {
+static void put(struct sink *s, char c)
+{
     if (s->len + 1 < s->size)
         s->buf[s->len] = c;
     s->len++;
 }
 
 static void put_padded(struct sink *s, const struct spec *sp, const char *prefix, const char *text,
-                       size_t n) {
+                       size_t n)
+{
     size_t used = strlen(prefix) + n;
     size_t pad = sp->width > 0 && (size_t)sp->width > used ? (size_t)sp->width - used : 0;
     bool zeroes = sp->zero && !sp->left;
@@ -62,7 +64,8 @@ static void put_padded(struct sink *s, const struct spec *sp, const char *prefix
 }
 
 static void put_number(struct sink *s, const struct spec *sp, const char *prefix, uint64_t v,
-                       unsigned base) {
+                       unsigned base)
+{
     char digits[24];
     size_t at = sizeof digits;
     do {
@@ -72,7 +75,8 @@ static void put_number(struct sink *s, const struct spec *sp, const char *prefix
     put_padded(s, sp, prefix, digits + at, sizeof digits - at);
 }
 
-static void put_string(struct sink *s, struct spec *sp, const char *text) {
+static void put_string(struct sink *s, struct spec *sp, const char *text)
+{
     if (!text)
         text = "(null)";
     size_t n = sp->precision >= 0 ? strnlen(text, (size_t)sp->precision) : strlen(text);
@@ -80,7 +84,8 @@ static void put_string(struct sink *s, struct spec *sp, const char *text) {
     put_padded(s, sp, "", text, n);
 }
 
-static const char *read_number(const char *f, int *out) {
+static const char *read_number(const char *f, int *out)
+{
     int v = 0;
     while (*f >= '0' && *f <= '9') {
         if (v < 100000)
@@ -91,7 +96,8 @@ static const char *read_number(const char *f, int *out) {
     return f;
 }
 
-int os_format_v(char *buf, size_t n, const char *fmt, va_list ap_in) {
+int os_format_v(char *buf, size_t n, const char *fmt, va_list ap_in)
+{
     struct sink s = {buf, n, 0};
     va_list ap;
     va_copy(ap, ap_in);
@@ -131,17 +137,13 @@ int os_format_v(char *buf, size_t n, const char *fmt, va_list ap_in) {
             sp.longs++;
 
         switch (*f) {
-        case '%':
-            put(&s, '%');
-            break;
+        case '%': put(&s, '%'); break;
         case 'c': {
             char c = (char)va_arg(ap, int);
             put_padded(&s, &sp, "", &c, 1);
             break;
         }
-        case 's':
-            put_string(&s, &sp, va_arg(ap, const char *));
-            break;
+        case 's': put_string(&s, &sp, va_arg(ap, const char *)); break;
         case 'd':
         case 'i': {
             int64_t v = sp.longs == 0   ? va_arg(ap, int)
@@ -158,9 +160,7 @@ int os_format_v(char *buf, size_t n, const char *fmt, va_list ap_in) {
             put_number(&s, &sp, "", v, *f == 'x' ? 16 : 10);
             break;
         }
-        case 'p':
-            put_number(&s, &sp, "0x", (uintptr_t)va_arg(ap, void *), 16);
-            break;
+        case 'p': put_number(&s, &sp, "0x", (uintptr_t)va_arg(ap, void *), 16); break;
         default:
             // Not ours: shown as it stands. The arguments are out of step from here on, so stop reading
             // them.
@@ -176,7 +176,8 @@ int os_format_v(char *buf, size_t n, const char *fmt, va_list ap_in) {
     return (int)s.len;
 }
 
-int os_format(char *buf, size_t n, const char *fmt, ...) {
+int os_format(char *buf, size_t n, const char *fmt, ...)
+{
     va_list ap;
     va_start(ap, fmt);
     int len = os_format_v(buf, n, fmt, ap);
@@ -184,7 +185,8 @@ int os_format(char *buf, size_t n, const char *fmt, ...) {
     return len;
 }
 
-static void write_all(const char *p, size_t n) {
+static void write_all(const char *p, size_t n)
+{
     int saved = errno;
     while (n) {
         ssize_t done = write(STDERR_FILENO, p, n);
@@ -198,7 +200,8 @@ static void write_all(const char *p, size_t n) {
     errno = saved;
 }
 
-void os_print(const char *fmt, ...) {
+void os_print(const char *fmt, ...)
+{
     char line[2048];
     va_list ap;
     va_start(ap, fmt);
@@ -207,7 +210,8 @@ void os_print(const char *fmt, ...) {
     write_all(line, (size_t)len < sizeof line ? (size_t)len : sizeof line - 1);
 }
 
-static void fatal_v(const char *fmt, va_list ap) {
+static void fatal_v(const char *fmt, va_list ap)
+{
     static const char head[] = "tricolor: fatal: ";
     char line[1024];
     memcpy(line, head, sizeof head - 1);
@@ -223,7 +227,8 @@ static void fatal_v(const char *fmt, va_list ap) {
     write_all(line, len);
 }
 
-void os_fatal(const char *fmt, ...) {
+void os_fatal(const char *fmt, ...)
+{
     va_list ap;
     va_start(ap, fmt);
     fatal_v(fmt, ap);
@@ -231,6 +236,7 @@ void os_fatal(const char *fmt, ...) {
     abort();
 }
 
-void os_check_failed(const char *file, int line, const char *words, const char *cond) {
+void os_check_failed(const char *file, int line, const char *words, const char *cond)
+{
     os_fatal("%s:%d: %s (violated: %s)", file, line, words, cond);
 }

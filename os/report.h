@@ -1,10 +1,10 @@
-#ifndef OS_REPORT_H
-#define OS_REPORT_H
-
 // Words to people, from anywhere: no allocation, no lock, no stdio, async-signal-safe.
 //
 // The formatter knows %s %c %d %i %u %x %p %% with l, ll, z and h-less forms, a minimum width, `-` and
 // `0`, a precision for %s, and * for either. Anything else is copied as it stands.
+
+#ifndef OS_REPORT_H
+#define OS_REPORT_H
 
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
+// Signals: the handshake signal, faults, alternate stacks, and what an interrupted context holds.
+
 #ifndef OS_SIGNAL_H
 #define OS_SIGNAL_H
-
-// Signals: the handshake signal, faults, alternate stacks, and what an interrupted context holds.
 
 #include <signal.h>
 #include <stdbool.h>
@@ -31,7 +31,7 @@ int os_handshake_send(int tid);
 // action, so that debuggers and core dumps show the faulting instruction.
 typedef bool (*os_fault_fn)(void *addr, void *ucontext);
 
-int os_fault_install(os_fault_fn fn);  // counted like os_handshake_install
+int os_fault_install(os_fault_fn fn); // counted like os_handshake_install
 void os_fault_uninstall(void);
 
 // Gives the calling thread an alternate signal stack if it has none, big enough for the largest
@@ -46,8 +46,8 @@ uintptr_t os_context_pc(const void *uc);
 
 // Calls fn for each range of saved registers: the general ones, and the vector state (on x86 the XSAVE
 // area with SSE, AVX and AVX-512, without AMX tiles; on aarch64 the FPSIMD and SVE records).
-void os_context_registers(const void *uc,
-                          void (*fn)(void *arg, const uintptr_t *words, size_t n), void *arg);
+void os_context_registers(const void *uc, void (*fn)(void *arg, const uintptr_t *words, size_t n),
+                          void *arg);
 
 // Blocks everything but the synchronous faults in the calling thread.
 typedef sigset_t os_signal_set;

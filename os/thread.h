@@ -1,7 +1,7 @@
+// Threads, a futex and a mutex on top of it, processors, and the calling thread's stack.
+
 #ifndef OS_THREAD_H
 #define OS_THREAD_H
-
-// Threads, a futex and a mutex on top of it, processors, and the calling thread's stack.
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 // A hint to the processor that this is a spin loop.
-static inline void os_pause(void) {
+static inline void os_pause(void)
+{
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -37,31 +38,38 @@ typedef struct os_mutex {
     _Atomic uint32_t word;
 } os_mutex;
 
-#define OS_MUTEX_INIT {0}
+#define OS_MUTEX_INIT \
+    {                 \
+        0             \
+    }
 
 void os_mutex_lock_slow(os_mutex *m);
 void os_mutex_unlock_slow(os_mutex *m);
 
-static inline bool os_mutex_trylock(os_mutex *m) {
+static inline bool os_mutex_trylock(os_mutex *m)
+{
     uint32_t was = 0;
     // Acquire pairs with the release in os_mutex_unlock.
     return atomic_compare_exchange_strong_explicit(&m->word, &was, 1, memory_order_acquire,
                                                    memory_order_relaxed);
 }
 
-static inline void os_mutex_lock(os_mutex *m) {
+static inline void os_mutex_lock(os_mutex *m)
+{
     if (__builtin_expect(!os_mutex_trylock(m), 0))
         os_mutex_lock_slow(m);
 }
 
-static inline void os_mutex_unlock(os_mutex *m) {
+static inline void os_mutex_unlock(os_mutex *m)
+{
     // Release pairs with the acquire in os_mutex_trylock and os_mutex_lock_slow.
     if (__builtin_expect(atomic_exchange_explicit(&m->word, 0, memory_order_release) == 2, 0))
         os_mutex_unlock_slow(m);
 }
 
 // For assertions: held by somebody, not necessarily by the caller.
-static inline bool os_mutex_is_held(const os_mutex *m) {
+static inline bool os_mutex_is_held(const os_mutex *m)
+{
     return atomic_load_explicit(&m->word, memory_order_relaxed) != 0;
 }
 

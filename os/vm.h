@@ -1,6 +1,3 @@
-#ifndef OS_VM_H
-#define OS_VM_H
-
 // Virtual memory: reserve address space, back it, give the memory back, guard pages.
 //
 // A range passes through these states, and every function below names the ones it needs:
@@ -14,6 +11,9 @@
 // Sizes and addresses are multiples of the page size unless a function says otherwise. Functions that
 // return int return 0 or a negative errno; those that return a pointer return NULL on failure.
 // None of them takes a lock in user space.
+
+#ifndef OS_VM_H
+#define OS_VM_H
 
 #include <stddef.h>
 

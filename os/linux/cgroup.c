@@ -1,6 +1,3 @@
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 // Control groups, version 2: the limits that a container sets.
 //
 // The problem: a process that sizes itself by the machine in a container that allows it a tenth of that is
@@ -11,6 +8,10 @@
 //
 // The invariant: every failure means "no limit".
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include "os/linux/cgroup.h"
 
 #include "os/report.h"
@@ -20,7 +21,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool read_file(const char *path, char *buf, size_t size) {
+static bool read_file(const char *path, char *buf, size_t size)
+{
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
@@ -34,7 +36,8 @@ static bool read_file(const char *path, char *buf, size_t size) {
 }
 
 // The line of /proc/self/cgroup for version 2 is "0::" and the path, which starts with a slash.
-static bool own_group(char *group, size_t size) {
+static bool own_group(char *group, size_t size)
+{
     char text[4096];
     if (!read_file("/proc/self/cgroup", text, sizeof text))
         return false;
@@ -51,7 +54,8 @@ static bool own_group(char *group, size_t size) {
     return false;
 }
 
-void os_cgroup_each(const char *file, bool (*fn)(const char *text, void *arg), void *arg) {
+void os_cgroup_each(const char *file, bool (*fn)(const char *text, void *arg), void *arg)
+{
     char group[1024], path[1280], text[256];
     if (!own_group(group, sizeof group))
         return;
@@ -69,7 +73,8 @@ void os_cgroup_each(const char *file, bool (*fn)(const char *text, void *arg), v
     }
 }
 
-bool os_cgroup_number(const char **text, uint64_t *out) {
+bool os_cgroup_number(const char **text, uint64_t *out)
+{
     const char *s = *text;
     uint64_t v = 0;
     if (*s < '0' || *s > '9')

@@ -1,7 +1,7 @@
+// The limits of the control group (version 2) that the process is in.
+
 #ifndef OS_LINUX_CGROUP_H
 #define OS_LINUX_CGROUP_H
-
-// The limits of the control group (version 2) that the process is in.
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,3 @@
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 // Clocks.
 //
 // The problem: an interruption of a few hundred nanoseconds cannot be measured with a clock that takes
@@ -20,6 +17,10 @@
 // other and never half of each. A second rate that is off by more than 2 % is disbelieved (the machine was
 // suspended or migrated in between).
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include "os/clock.h"
 
 #include <stdatomic.h>
@@ -31,25 +32,30 @@
 #include <string.h>
 #endif
 
-static int64_t read_clock(clockid_t id) {
+static int64_t read_clock(clockid_t id)
+{
     struct timespec t;
     clock_gettime(id, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-int64_t os_now(void) {
+int64_t os_now(void)
+{
     return read_clock(CLOCK_MONOTONIC);
 }
 
-int64_t os_wall(void) {
+int64_t os_wall(void)
+{
     return read_clock(CLOCK_REALTIME);
 }
 
-int64_t os_cpu_thread(void) {
+int64_t os_cpu_thread(void)
+{
     return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
 
-int64_t os_cpu_process(void) {
+int64_t os_cpu_process(void)
+{
     return read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
@@ -67,7 +73,8 @@ static _Atomic uint64_t rate;
 static _Atomic bool refined;
 
 // Both clocks at one moment: the tightest of a few tries, against interrupts between the two readings.
-static struct moment take_moment(void) {
+static struct moment take_moment(void)
+{
     struct moment best = {0, 0};
     uint64_t width = UINT64_MAX;
     for (int i = 0; i < 4; i++) {
@@ -82,11 +89,13 @@ static struct moment take_moment(void) {
     return best;
 }
 
-__attribute__((constructor)) static void note_load_time(void) {
+__attribute__((constructor)) static void note_load_time(void)
+{
     loaded = take_moment();
 }
 
-static uint64_t rate_between(struct moment a, struct moment b) {
+static uint64_t rate_between(struct moment a, struct moment b)
+{
     uint64_t ticks = b.ticks - a.ticks;
     int64_t ns = b.ns - a.ns;
     if (ticks == 0 || ns <= 0)
@@ -94,12 +103,14 @@ static uint64_t rate_between(struct moment a, struct moment b) {
     return (uint64_t)(((unsigned __int128)ns << 32) / ticks);
 }
 
-static uint64_t rate_of_frequency(uint64_t hz) {
+static uint64_t rate_of_frequency(uint64_t hz)
+{
     return hz ? (uint64_t)(((unsigned __int128)1000000000 << 32) / hz) : 0;
 }
 
 // The rate as the hardware tells it, or 0.
-static uint64_t announced_rate(void) {
+static uint64_t announced_rate(void)
+{
 #if defined(__aarch64__)
     uint64_t hz;
     __asm__ __volatile__("mrs %0, cntfrq_el0" : "=r"(hz));
@@ -126,14 +137,14 @@ static uint64_t announced_rate(void) {
 #endif
 }
 
-void os_clock_init(void) {
+void os_clock_init(void)
+{
     if (atomic_load_explicit(&rate, memory_order_relaxed))
         return;
     uint64_t found = announced_rate();
     while (!found) {
         struct moment a = take_moment();
-        while (os_now() - a.ns < CALIBRATE_NS) {
-        }
+        while (os_now() - a.ns < CALIBRATE_NS) {}
         found = rate_between(a, take_moment());
     }
     uint64_t none = 0;
@@ -141,7 +152,8 @@ void os_clock_init(void) {
                                             memory_order_relaxed);
 }
 
-__attribute__((noinline, cold)) static void refine(void) {
+__attribute__((noinline, cold)) static void refine(void)
+{
     uint64_t old = atomic_load_explicit(&rate, memory_order_relaxed);
     uint64_t found = rate_between(loaded, take_moment());
     if (atomic_exchange_explicit(&refined, true, memory_order_relaxed))
@@ -150,11 +162,13 @@ __attribute__((noinline, cold)) static void refine(void) {
         atomic_store_explicit(&rate, found, memory_order_relaxed);
 }
 
-static int64_t convert(uint64_t delta, uint64_t r) {
+static int64_t convert(uint64_t delta, uint64_t r)
+{
     return (int64_t)(((unsigned __int128)delta * r) >> 32);
 }
 
-int64_t os_ticks_to_ns(uint64_t delta) {
+int64_t os_ticks_to_ns(uint64_t delta)
+{
     uint64_t r = atomic_load_explicit(&rate, memory_order_relaxed);
     if (__builtin_expect(r == 0, 0)) {
         os_clock_init();

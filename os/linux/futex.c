@@ -1,6 +1,3 @@
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 // The futex and the mutex made of one.
 //
 // The problem: the library's locks are held for tens of nanoseconds, thousands of objects carry one, and
@@ -14,6 +11,10 @@
 // exchanges 0 into the word and, if it was 2, wakes one. So a sleeper always finds the word at 2 with a
 // holder that will see the 2. The cost is a wake-up too many, never one too few.
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include "os/fault.h"
 #include "os/thread.h"
 
@@ -26,7 +27,8 @@
 // Pauses take 10 to 50 ns by processor; about 2 us together.
 enum { SPINS = 60 };
 
-int os_futex_wait(_Atomic uint32_t *w, uint32_t expected, int64_t timeout_ns) {
+int os_futex_wait(_Atomic uint32_t *w, uint32_t expected, int64_t timeout_ns)
+{
     int e = os_fault_error("futex.wait");
     if (e)
         return e;
@@ -42,7 +44,8 @@ int os_futex_wait(_Atomic uint32_t *w, uint32_t expected, int64_t timeout_ns) {
     return e;
 }
 
-int os_futex_wake(_Atomic uint32_t *w, int n) {
+int os_futex_wake(_Atomic uint32_t *w, int n)
+{
     int saved = errno;
     long woken = syscall(SYS_futex, w, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
     int r = woken >= 0 ? (int)woken : -errno;
@@ -50,7 +53,8 @@ int os_futex_wake(_Atomic uint32_t *w, int n) {
     return r;
 }
 
-__attribute__((noinline, cold)) void os_mutex_lock_slow(os_mutex *m) {
+__attribute__((noinline, cold)) void os_mutex_lock_slow(os_mutex *m)
+{
     for (int i = 0; i < SPINS; i++) {
         uint32_t seen = atomic_load_explicit(&m->word, memory_order_relaxed);
         if (seen == 0 && os_mutex_trylock(m))
@@ -69,6 +73,7 @@ __attribute__((noinline, cold)) void os_mutex_lock_slow(os_mutex *m) {
     }
 }
 
-__attribute__((noinline, cold)) void os_mutex_unlock_slow(os_mutex *m) {
+__attribute__((noinline, cold)) void os_mutex_unlock_slow(os_mutex *m)
+{
     os_futex_wake(&m->word, 1);
 }

@@ -1,6 +1,3 @@
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 // What an interrupted thread holds in its registers, as a conservative collector wants to see it: ranges of
 // words.
 //
@@ -13,6 +10,10 @@
 //
 // The invariant: every word that the interrupted code can still read from a register is passed. AMX
 // tiles are the exception: 8 KiB that no compiler copies pointers through.
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 
 #include "os/signal.h"
 
@@ -35,16 +36,19 @@ struct fpx_sw_bytes {
     uint32_t xstate_size;
 };
 
-uintptr_t os_context_sp(const void *uc) {
+uintptr_t os_context_sp(const void *uc)
+{
     return (uintptr_t)((const ucontext_t *)uc)->uc_mcontext.gregs[REG_RSP];
 }
 
-uintptr_t os_context_pc(const void *uc) {
+uintptr_t os_context_pc(const void *uc)
+{
     return (uintptr_t)((const ucontext_t *)uc)->uc_mcontext.gregs[REG_RIP];
 }
 
-void os_context_registers(const void *uc,
-                          void (*fn)(void *arg, const uintptr_t *words, size_t n), void *arg) {
+void os_context_registers(const void *uc, void (*fn)(void *arg, const uintptr_t *words, size_t n),
+                          void *arg)
+{
     const mcontext_t *m = &((const ucontext_t *)uc)->uc_mcontext;
     _Static_assert(REG_R8 == 0 && REG_RIP == 16, "the general registers come first");
     fn(arg, (const uintptr_t *)m->gregs, REG_RIP + 1);
@@ -70,18 +74,21 @@ struct record {
     uint32_t size;
 };
 
-uintptr_t os_context_sp(const void *uc) {
+uintptr_t os_context_sp(const void *uc)
+{
     return (uintptr_t)((const ucontext_t *)uc)->uc_mcontext.sp;
 }
 
-uintptr_t os_context_pc(const void *uc) {
+uintptr_t os_context_pc(const void *uc)
+{
     return (uintptr_t)((const ucontext_t *)uc)->uc_mcontext.pc;
 }
 
 // Passes the vector records between at and end, and returns where the frame goes on, if it does.
 static const char *vector_records(const char *at, const char *end, size_t *more,
                                   void (*fn)(void *arg, const uintptr_t *words, size_t n),
-                                  void *arg) {
+                                  void *arg)
+{
     const char *extra = NULL;
     struct record r;
     while ((size_t)(end - at) >= sizeof r) {
@@ -103,8 +110,9 @@ static const char *vector_records(const char *at, const char *end, size_t *more,
     return extra;
 }
 
-void os_context_registers(const void *uc,
-                          void (*fn)(void *arg, const uintptr_t *words, size_t n), void *arg) {
+void os_context_registers(const void *uc, void (*fn)(void *arg, const uintptr_t *words, size_t n),
+                          void *arg)
+{
     const mcontext_t *m = &((const ucontext_t *)uc)->uc_mcontext;
     // x0 to x30, sp and pc follow each other.
     fn(arg, (const uintptr_t *)m->regs, 33);

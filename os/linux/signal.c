@@ -1,6 +1,3 @@
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 // Signal handlers of the library, as guests in somebody else's process.
 //
 // The problem: a handler is process-wide, and the program, its language runtime or a crash reporter may
@@ -20,6 +17,10 @@
 // somebody has installed theirs over ours and may still call us) only chains. Handlers preserve errno. The
 // handshake handler runs with everything blocked but synchronous faults, so it is not interrupted by
 // another handler that could be on the same alternate stack.
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 
 #include "os/signal.h"
 
@@ -46,7 +47,8 @@ struct guest {
     struct sigaction previous;
 };
 
-static void fill_all(sigset_t *set) {
+static void fill_all(sigset_t *set)
+{
     sigfillset(set);
     sigdelset(set, SIGSEGV);
     sigdelset(set, SIGBUS);
@@ -56,12 +58,13 @@ static void fill_all(sigset_t *set) {
     sigdelset(set, SIGSYS);
 }
 
-static bool is_handler(const struct sigaction *sa) {
-    return (sa->sa_flags & SA_SIGINFO) ||
-           (sa->sa_handler != SIG_DFL && sa->sa_handler != SIG_IGN);
+static bool is_handler(const struct sigaction *sa)
+{
+    return (sa->sa_flags & SA_SIGINFO) || (sa->sa_handler != SIG_DFL && sa->sa_handler != SIG_IGN);
 }
 
-static void call_previous(const struct sigaction *sa, int sig, siginfo_t *si, void *uc) {
+static void call_previous(const struct sigaction *sa, int sig, siginfo_t *si, void *uc)
+{
     if (sa->sa_flags & SA_SIGINFO)
         sa->sa_sigaction(sig, si, uc);
     else if (is_handler(sa))
@@ -69,7 +72,8 @@ static void call_previous(const struct sigaction *sa, int sig, siginfo_t *si, vo
 }
 
 // Callers hold install_lock.
-static int place(struct guest *g, void (*handler)(int, siginfo_t *, void *)) {
+static int place(struct guest *g, void (*handler)(int, siginfo_t *, void *))
+{
     if (g->placed)
         return 0;
     int e = os_fault_error("signal.install");
@@ -89,7 +93,8 @@ static int place(struct guest *g, void (*handler)(int, siginfo_t *, void *)) {
 }
 
 // Takes our handler away if it is still on top. Otherwise it stays, inert: whoever is on top may call it.
-static void displace(struct guest *g, void (*handler)(int, siginfo_t *, void *)) {
+static void displace(struct guest *g, void (*handler)(int, siginfo_t *, void *))
+{
     struct sigaction now;
     if (!g->placed || sigaction(g->sig, NULL, &now) != 0)
         return;
@@ -106,7 +111,8 @@ static int handshake_count;
 static _Atomic(os_handshake_fn) handshake_fn;
 static char cookie;
 
-static void on_handshake(int sig, siginfo_t *si, void *uc) {
+static void on_handshake(int sig, siginfo_t *si, void *uc)
+{
     int saved = errno;
     // Acquire pairs with the release in os_handshake_install: what the function needs was set up before.
     os_handshake_fn fn = atomic_load_explicit(&handshake_fn, memory_order_acquire);
@@ -117,7 +123,8 @@ static void on_handshake(int sig, siginfo_t *si, void *uc) {
     errno = saved;
 }
 
-int os_handshake_install(os_handshake_fn fn) {
+int os_handshake_install(os_handshake_fn fn)
+{
     os_mutex_lock(&install_lock);
     int e = 0;
     if (handshake_count == 0) {
@@ -135,7 +142,8 @@ int os_handshake_install(os_handshake_fn fn) {
     return e;
 }
 
-void os_handshake_uninstall(void) {
+void os_handshake_uninstall(void)
+{
     os_mutex_lock(&install_lock);
     if (handshake_count > 0 && --handshake_count == 0) {
         displace(&handshake, on_handshake);
@@ -144,7 +152,8 @@ void os_handshake_uninstall(void) {
     os_mutex_unlock(&install_lock);
 }
 
-int os_handshake_send(int tid) {
+int os_handshake_send(int tid)
+{
     int e = os_fault_error("signal.send");
     if (e)
         return e;
@@ -174,7 +183,8 @@ static int fault_count;
 static _Atomic(os_fault_fn) fault_fn;
 
 // The mask that the previous handler would have run with, had the kernel called it.
-static void adopt_mask(const struct sigaction *sa, int sig, const ucontext_t *uc) {
+static void adopt_mask(const struct sigaction *sa, int sig, const ucontext_t *uc)
+{
     sigset_t mask;
     sigemptyset(&mask);
     // The kernel fills in 64 signals; the rest of libc's sigset_t is not there in a signal frame.
@@ -185,7 +195,8 @@ static void adopt_mask(const struct sigaction *sa, int sig, const ucontext_t *uc
     sigprocmask(SIG_SETMASK, &mask, NULL);
 }
 
-static void pass_on(struct guest *g, siginfo_t *si, void *uc) {
+static void pass_on(struct guest *g, siginfo_t *si, void *uc)
+{
     if (is_handler(&g->previous)) {
         struct sigaction previous = g->previous;
         // It is entitled to run only once if it asked for that.
@@ -207,7 +218,8 @@ static void pass_on(struct guest *g, siginfo_t *si, void *uc) {
         os_thread_signal(os_thread_tid(), g->sig);
 }
 
-static void on_fault(int sig, siginfo_t *si, void *uc) {
+static void on_fault(int sig, siginfo_t *si, void *uc)
+{
     int saved = errno;
     // Acquire pairs with the release in os_fault_install.
     os_fault_fn fn = atomic_load_explicit(&fault_fn, memory_order_acquire);
@@ -217,7 +229,8 @@ static void on_fault(int sig, siginfo_t *si, void *uc) {
     errno = saved;
 }
 
-int os_fault_install(os_fault_fn fn) {
+int os_fault_install(os_fault_fn fn)
+{
     os_mutex_lock(&install_lock);
     int e = 0;
     if (fault_count == 0) {
@@ -240,7 +253,8 @@ int os_fault_install(os_fault_fn fn) {
     return e;
 }
 
-void os_fault_uninstall(void) {
+void os_fault_uninstall(void)
+{
     os_mutex_lock(&install_lock);
     if (fault_count > 0 && --fault_count == 0) {
         displace(&bus, on_fault);
@@ -260,7 +274,8 @@ static _Thread_local struct {
     size_t size;
 } altstack;
 
-int os_altstack_enter(void) {
+int os_altstack_enter(void)
+{
     if (altstack.depth > 0) {
         altstack.depth++;
         return 0;
@@ -303,7 +318,8 @@ fail:
     return e;
 }
 
-void os_altstack_leave(void) {
+void os_altstack_leave(void)
+{
     if (altstack.depth == 0 || --altstack.depth > 0 || !altstack.base)
         return;
     stack_t st;
@@ -318,12 +334,14 @@ void os_altstack_leave(void) {
 
 // --- masks ---
 
-void os_signal_block_all(os_signal_set *saved) {
+void os_signal_block_all(os_signal_set *saved)
+{
     sigset_t all;
     fill_all(&all);
     pthread_sigmask(SIG_BLOCK, &all, saved);
 }
 
-void os_signal_restore(const os_signal_set *saved) {
+void os_signal_restore(const os_signal_set *saved)
+{
     pthread_sigmask(SIG_SETMASK, saved, NULL);
 }

@@ -1,6 +1,3 @@
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 // Threads and processors on Linux.
 //
 // pthreads underneath, since user code on these threads expects libc's thread-local storage, cancellation
@@ -9,6 +6,10 @@
 //
 // The invariant: nothing about a thread is cached across a fork or across a point at which a coroutine can
 // change threads.
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 
 #include "os/thread.h"
 
@@ -36,7 +37,8 @@ struct start {
     char name[16];
 };
 
-static void *thread_main(void *p) {
+static void *thread_main(void *p)
+{
     struct start s = *(struct start *)p;
     os_free(p, sizeof s);
     if (s.name[0])
@@ -45,7 +47,8 @@ static void *thread_main(void *p) {
     return NULL;
 }
 
-static int set_stack_size(pthread_attr_t *attr, size_t size) {
+static int set_stack_size(pthread_attr_t *attr, size_t size)
+{
     if (size == 0)
         return 0;
     size_t page = os_page_size();
@@ -56,7 +59,8 @@ static int set_stack_size(pthread_attr_t *attr, size_t size) {
 }
 
 int os_thread_start(os_thread *t, void (*fn)(void *), void *arg, const char *name,
-                    size_t stack_size) {
+                    size_t stack_size)
+{
     int e = os_fault_error("thread.create");
     if (e)
         return e;
@@ -90,26 +94,31 @@ no_attr:
     return -e;
 }
 
-int os_thread_join(os_thread *t) {
+int os_thread_join(os_thread *t)
+{
     return -pthread_join((pthread_t)t->handle, NULL);
 }
 
-void os_thread_detach(os_thread *t) {
+void os_thread_detach(os_thread *t)
+{
     pthread_detach((pthread_t)t->handle);
 }
 
-int os_thread_tid(void) {
+int os_thread_tid(void)
+{
     return (int)syscall(SYS_gettid);
 }
 
-int os_thread_signal(int tid, int sig) {
+int os_thread_signal(int tid, int sig)
+{
     int saved = errno;
     int e = syscall(SYS_tgkill, getpid(), tid, sig) == 0 ? 0 : -errno;
     errno = saved;
     return e;
 }
 
-int os_stack_bounds(void **lo, void **hi) {
+int os_stack_bounds(void **lo, void **hi)
+{
     int e = os_fault_error("thread.stack_bounds");
     if (e)
         return e;
@@ -128,7 +137,8 @@ int os_stack_bounds(void **lo, void **hi) {
     return 0;
 }
 
-static int affinity_count(void) {
+static int affinity_count(void)
+{
     for (size_t bits = 1024; bits <= 1 << 20; bits *= 4) {
         cpu_set_t *set = CPU_ALLOC(bits);
         if (!set)
@@ -148,7 +158,8 @@ static int affinity_count(void) {
 }
 
 // "quota period", both in microseconds, or "max period".
-static bool lower_quota(const char *text, void *arg) {
+static bool lower_quota(const char *text, void *arg)
+{
     int *least = arg;
     uint64_t quota, period;
     if (os_cgroup_number(&text, &quota) && os_cgroup_number(&text, &period) && period > 0) {
@@ -161,17 +172,20 @@ static bool lower_quota(const char *text, void *arg) {
     return true;
 }
 
-int os_cpu_count(void) {
+int os_cpu_count(void)
+{
     int n = affinity_count();
     os_cgroup_each("cpu.max", lower_quota, &n);
     return n;
 }
 
-void os_yield(void) {
+void os_yield(void)
+{
     sched_yield();
 }
 
-void os_sleep_ns(int64_t ns) {
+void os_sleep_ns(int64_t ns)
+{
     if (ns <= 0)
         return;
     // An absolute time, so that signals do not add up to a longer sleep.
@@ -182,11 +196,11 @@ void os_sleep_ns(int64_t ns) {
     if (__builtin_add_overflow(until.tv_sec, sec, &until.tv_sec))
         until.tv_sec = (time_t)INT64_MAX;
     until.tv_nsec = nsec % 1000000000;
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR) {
-    }
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR) {}
 }
 
-int os_thread_priority_low(void) {
+int os_thread_priority_low(void)
+{
     int e = os_fault_error("thread.priority");
     if (e)
         return e;

@@ -1,6 +1,3 @@
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 // Virtual memory on Linux.
 //
 // The problem: a garbage collector wants a large contiguous piece of address space of which it uses a
@@ -22,6 +19,10 @@
 //
 // The invariant: a range is given to at most one caller until it unreserves it, and a committed range that
 // was released reads as zero.
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 
 #include "os/vm.h"
 
@@ -45,7 +46,8 @@ enum {
     ADVICE_GUARD_REMOVE = 103,
 };
 
-size_t os_page_size(void) {
+size_t os_page_size(void)
+{
     static _Atomic size_t cached;
     size_t size = atomic_load_explicit(&cached, memory_order_relaxed);
     if (__builtin_expect(size == 0, 0)) {
@@ -55,12 +57,14 @@ size_t os_page_size(void) {
     return size;
 }
 
-static void *map(size_t size, int prot) {
+static void *map(size_t size, int prot)
+{
     void *p = mmap(NULL, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return p == MAP_FAILED ? NULL : p;
 }
 
-static void *reserve(size_t size, size_t align, int prot) {
+static void *reserve(size_t size, size_t align, int prot)
+{
     size_t page = os_page_size();
     if (align < page)
         align = page;
@@ -90,19 +94,22 @@ static void *reserve(size_t size, size_t align, int prot) {
     return p + before;
 }
 
-void *os_reserve(size_t size, size_t align) {
+void *os_reserve(size_t size, size_t align)
+{
     if (os_fault_here("vm.reserve"))
         return NULL;
     return reserve(size, align, PROT_NONE);
 }
 
-void *os_reserve_rw(size_t size, size_t align) {
+void *os_reserve_rw(size_t size, size_t align)
+{
     if (os_fault_here("vm.reserve_rw"))
         return NULL;
     return reserve(size, align, PROT_READ | PROT_WRITE);
 }
 
-void os_unreserve(void *p, size_t size) {
+void os_unreserve(void *p, size_t size)
+{
     if (munmap(p, size) == 0)
         return;
     // Cutting a hole needs one more mapping and can fail. The address space is then lost, but not the
@@ -111,7 +118,8 @@ void os_unreserve(void *p, size_t size) {
     mprotect(p, size, PROT_NONE);
 }
 
-int os_commit(void *p, size_t size) {
+int os_commit(void *p, size_t size)
+{
     int e = os_fault_error("vm.commit");
     if (e)
         return e;
@@ -119,7 +127,8 @@ int os_commit(void *p, size_t size) {
 }
 
 // EAGAIN is the kernel saying that it was short of something for a moment.
-static int advise(void *p, size_t size, int advice) {
+static int advise(void *p, size_t size, int advice)
+{
     for (int tries = 0;; tries++) {
         if (madvise(p, size, advice) == 0)
             return 0;
@@ -128,17 +137,20 @@ static int advise(void *p, size_t size, int advice) {
     }
 }
 
-int os_huge(void *p, size_t size) {
+int os_huge(void *p, size_t size)
+{
     int e = os_fault_error("vm.huge");
     return e ? e : advise(p, size, MADV_HUGEPAGE);
 }
 
-int os_no_huge(void *p, size_t size) {
+int os_no_huge(void *p, size_t size)
+{
     int e = os_fault_error("vm.no_huge");
     return e ? e : advise(p, size, MADV_NOHUGEPAGE);
 }
 
-int os_release(void *p, size_t size) {
+int os_release(void *p, size_t size)
+{
     int e = os_fault_error("vm.release");
     if (e)
         return e;
@@ -149,7 +161,8 @@ int os_release(void *p, size_t size) {
     return e;
 }
 
-int os_populate(void *p, size_t size) {
+int os_populate(void *p, size_t size)
+{
     int e = os_fault_error("vm.populate");
     if (e)
         return e;
@@ -167,7 +180,8 @@ int os_populate(void *p, size_t size) {
 // Set once a guard had to be made with mprotect: taking one away must then undo that as well.
 static _Atomic bool guards_by_protection;
 
-int os_guard(void *p, size_t size) {
+int os_guard(void *p, size_t size)
+{
     int e = os_fault_error("vm.guard");
     if (e)
         return e;
@@ -184,7 +198,8 @@ int os_guard(void *p, size_t size) {
     return 0;
 }
 
-int os_unguard(void *p, size_t size) {
+int os_unguard(void *p, size_t size)
+{
     int e = os_fault_error("vm.unguard");
     if (e)
         return e;
@@ -199,7 +214,8 @@ int os_unguard(void *p, size_t size) {
     return 0;
 }
 
-size_t os_resident(const void *p, size_t size) {
+size_t os_resident(const void *p, size_t size)
+{
     enum { PIECE = 4096 };
     unsigned char present[PIECE];
     size_t page = os_page_size();
@@ -229,7 +245,8 @@ size_t os_resident(const void *p, size_t size) {
     return pages * page;
 }
 
-size_t os_rss(void) {
+size_t os_rss(void)
+{
     char text[128];
     int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -252,7 +269,8 @@ size_t os_rss(void) {
     return pages * os_page_size();
 }
 
-static bool lower_limit(const char *text, void *arg) {
+static bool lower_limit(const char *text, void *arg)
+{
     uint64_t limit;
     uint64_t *least = arg;
     if (os_cgroup_number(&text, &limit) && limit < *least)
@@ -260,13 +278,15 @@ static bool lower_limit(const char *text, void *arg) {
     return true;
 }
 
-size_t os_memory_total(void) {
+size_t os_memory_total(void)
+{
     uint64_t least = (uint64_t)sysconf(_SC_PHYS_PAGES) * os_page_size();
     os_cgroup_each("memory.max", lower_limit, &least);
     return (size_t)least;
 }
 
-size_t os_address_limit(void) {
+size_t os_address_limit(void)
+{
     struct rlimit r;
     if (getrlimit(RLIMIT_AS, &r) != 0 || r.rlim_cur == RLIM_INFINITY)
         return SIZE_MAX;
