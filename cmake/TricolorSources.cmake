@@ -27,10 +27,5 @@ function(tricolor_library_sources out)
         endif()
     endforeach()
 
-    if(NOT sources) # an empty tree builds, too
-        set(placeholder "${PROJECT_BINARY_DIR}/placeholder.c")
-        file(WRITE "${placeholder}" "/* Stands in until the first room has a file. */\nint tri_placeholder;\nint tri_placeholder;\n")
-        set(sources "${placeholder}")
-    endif()
     set(${out} ${sources} PARENT_SCOPE)
 endfunction()
