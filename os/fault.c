@@ -32,8 +32,8 @@ struct rule {
 static struct rule rules[MAX_RULES];
 static _Atomic int rule_count;
 
-extern struct os_fault_site __start_os_fault_sites[] __attribute__((weak, visibility("hidden")));
-extern struct os_fault_site __stop_os_fault_sites[] __attribute__((weak, visibility("hidden")));
+extern struct os_fault_site __start_os_fault_table[] __attribute__((weak, visibility("hidden")));
+extern struct os_fault_site __stop_os_fault_table[] __attribute__((weak, visibility("hidden")));
 
 static const struct {
     const char *name;
@@ -167,7 +167,7 @@ int os_fault_configure(const char *spec)
 
 void os_fault_sites(void (*fn)(void *arg, const char *site, uint64_t calls), void *arg)
 {
-    struct os_fault_site *begin = __start_os_fault_sites, *end = __stop_os_fault_sites;
+    struct os_fault_site *begin = __start_os_fault_table, *end = __stop_os_fault_table;
     for (struct os_fault_site *s = begin; s < end; s++) {
         bool seen = false;
         for (struct os_fault_site *t = begin; t < s && !seen; t++)

@@ -25,11 +25,12 @@ struct os_fault_site {
 
 int os_fault_ask(struct os_fault_site *site);
 
-// The sites lie in a linker section of their own: those that were never reached are listed as well.
+// The sites lie in a linker section of their own, so that those never reached are listed as well. Its
+// name must not be that of a function: the assembler would take one for the other.
 #define os_fault_error(site)                                                           \
     (__extension__({                                                                   \
         static struct os_fault_site os_fault_site_here                                 \
-            __attribute__((section("os_fault_sites"), used, aligned(16))) = {site, 0}; \
+            __attribute__((section("os_fault_table"), used, aligned(16))) = {site, 0}; \
         os_fault_ask(&os_fault_site_here);                                             \
     }))
 
