@@ -28,7 +28,9 @@ typedef struct range {
 
 #define TOP ((uint64_t)1 << 63)
 
-static inline range range_of(uintptr_t base, size_t size) {
+GC_SCAN_UNCHECKED
+static inline range range_of(uintptr_t base, size_t size)
+{
     return (range){_mm256_set1_epi64x((long long)(base + TOP)),
                    _mm256_set1_epi64x((long long)(size ^ TOP)), base, size};
 }
@@ -59,19 +61,24 @@ static const uint8_t pairs[4] = {0x0, 0x3, 0xc, 0xf};
 /* Keeps the compiler from loading the words a second time: they may have changed. */
 #define LOADED_ONCE(v) __asm__("" : "+x"(v))
 
-static inline unsigned candidates(const range *r, __m256i words) {
+GC_SCAN_UNCHECKED
+static inline unsigned candidates(const range *r, __m256i words)
+{
     __m256i offset = _mm256_sub_epi64(words, r->base);
     return (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(r->size, offset)));
 }
 
-static inline void store_front(uintptr_t *out, __m256i words, unsigned hit) {
+GC_SCAN_UNCHECKED
+static inline void store_front(uintptr_t *out, __m256i words, unsigned hit)
+{
     __m256i order = _mm256_load_si256((const __m256i *)to_front[hit]);
     _mm256_storeu_si256((__m256i *)out, _mm256_permutevar8x32_epi32(words, order));
 }
 
 /* Appends the candidates among the words of `among`; may write four words whatever it returns. */
 GC_SCAN_UNCHECKED
-static inline size_t append_masked(const range *r, uintptr_t p, unsigned among, uintptr_t *out) {
+static inline size_t append_masked(const range *r, uintptr_t p, unsigned among, uintptr_t *out)
+{
     __m256i chosen = _mm256_load_si256((const __m256i *)lanes[among]);
     __m256i words = _mm256_maskload_epi64((const long long *)p, chosen);
     LOADED_ONCE(words);
@@ -81,14 +88,16 @@ static inline size_t append_masked(const range *r, uintptr_t p, unsigned among, 
 }
 
 GC_SCAN_UNCHECKED
-static inline size_t append_word(const range *r, const uintptr_t *p, uintptr_t *out) {
+static inline size_t append_word(const range *r, const uintptr_t *p, uintptr_t *out)
+{
     uintptr_t w = __atomic_load_n(p, __ATOMIC_RELAXED);
     *out = w;
     return w - r->scalar_base < r->scalar_size;
 }
 
 GC_SCAN_UNCHECKED
-static size_t filter(const void *from, size_t count, uintptr_t base, size_t size, uintptr_t *out) {
+static size_t filter(const void *from, size_t count, uintptr_t base, size_t size, uintptr_t *out)
+{
     range r = range_of(base, size);
     const uintptr_t *in = from;
     size_t n = 0, i = 0;
@@ -107,7 +116,8 @@ static size_t filter(const void *from, size_t count, uintptr_t base, size_t size
 /* Slots of 8 or 16 bytes: four or two of them are one vector. */
 GC_SCAN_UNCHECKED
 static size_t packed_objects(uintptr_t first, size_t slot, uint64_t todo, unsigned mask,
-                             const range *r, uintptr_t *out) {
+                             const range *r, uintptr_t *out)
+{
     unsigned group = 32 / (unsigned)slot;
     unsigned all = slot == 8 ? mask * 0xf : mask * 0x5;
     size_t n = 0;
@@ -121,7 +131,8 @@ static size_t packed_objects(uintptr_t first, size_t slot, uint64_t todo, unsign
 
 GC_SCAN_UNCHECKED
 static size_t single_words(uintptr_t word, size_t slot, uint64_t todo, const range *r,
-                           uintptr_t *out) {
+                           uintptr_t *out)
+{
     size_t n = 0;
     for (; todo; todo &= todo - 1) {
         uintptr_t p = word + (size_t)__builtin_ctzll(todo) * slot;
@@ -132,7 +143,8 @@ static size_t single_words(uintptr_t word, size_t slot, uint64_t todo, const ran
 
 GC_SCAN_UNCHECKED
 static size_t long_objects(uintptr_t first, size_t slot, uint64_t todo, uint64_t mask,
-                           const range *r, uintptr_t *out) {
+                           const range *r, uintptr_t *out)
+{
     size_t n = 0;
     for (; todo; todo &= todo - 1) {
         uintptr_t object = first + (size_t)__builtin_ctzll(todo) * slot;
@@ -147,7 +159,8 @@ static size_t long_objects(uintptr_t first, size_t slot, uint64_t todo, uint64_t
 
 GC_SCAN_UNCHECKED
 static size_t objects(uintptr_t first, size_t slot, uint64_t todo, uint64_t mask, uintptr_t base,
-                      size_t size, uintptr_t *out) {
+                      size_t size, uintptr_t *out)
+{
     if (!mask)
         return 0;
     range r = range_of(base, size);

@@ -31,7 +31,9 @@ typedef struct range {
     size_t scalar_size;
 } range;
 
-static inline range range_of(uintptr_t base, size_t size) {
+GC_SCAN_UNCHECKED
+static inline range range_of(uintptr_t base, size_t size)
+{
     return (range){_mm512_set1_epi64((long long)base), _mm512_set1_epi64((long long)size), base,
                    size};
 }
@@ -39,13 +41,16 @@ static inline range range_of(uintptr_t base, size_t size) {
 /* Keeps the compiler from loading the words a second time: they may have changed. */
 #define LOADED_ONCE(v) __asm__("" : "+v"(v))
 
-static inline __mmask8 candidates(const range *r, __mmask8 among, __m512i words) {
+GC_SCAN_UNCHECKED
+static inline __mmask8 candidates(const range *r, __mmask8 among, __m512i words)
+{
     return _mm512_mask_cmplt_epu64_mask(among, _mm512_sub_epi64(words, r->base), r->size);
 }
 
 /* Appends the candidates among the words of `among`; may write eight words whatever it returns. */
 GC_SCAN_UNCHECKED
-static inline size_t append_masked(const range *r, const void *p, __mmask8 among, uintptr_t *out) {
+static inline size_t append_masked(const range *r, const void *p, __mmask8 among, uintptr_t *out)
+{
     __m512i words = _mm512_maskz_loadu_epi64(among, p);
     LOADED_ONCE(words);
     __mmask8 hit = candidates(r, among, words);
@@ -54,7 +59,8 @@ static inline size_t append_masked(const range *r, const void *p, __mmask8 among
 }
 
 GC_SCAN_UNCHECKED
-static size_t filter_tail(const range *r, const uintptr_t *in, size_t count, uintptr_t *out) {
+static size_t filter_tail(const range *r, const uintptr_t *in, size_t count, uintptr_t *out)
+{
     __mmask8 among = (__mmask8)_bzhi_u32(0xff, (unsigned)count);
     __m512i words = _mm512_maskz_loadu_epi64(among, in);
     LOADED_ONCE(words);
@@ -66,7 +72,8 @@ static size_t filter_tail(const range *r, const uintptr_t *in, size_t count, uin
 }
 
 GC_SCAN_UNCHECKED
-static size_t filter(const void *from, size_t count, uintptr_t base, size_t size, uintptr_t *out) {
+static size_t filter(const void *from, size_t count, uintptr_t base, size_t size, uintptr_t *out)
+{
     range r = range_of(base, size);
     const uintptr_t *in = from;
     size_t n = 0, i = 0;
@@ -83,7 +90,8 @@ static size_t filter(const void *from, size_t count, uintptr_t base, size_t size
 /* Slots of 8 or 16 bytes: eight or four of them are one vector. */
 GC_SCAN_UNCHECKED
 static size_t packed_objects(uintptr_t first, size_t slot, uint64_t todo, unsigned mask,
-                             const range *r, uintptr_t *out) {
+                             const range *r, uintptr_t *out)
+{
     unsigned group = 64 / (unsigned)slot, lows = slot == 8 ? 0xff : 0x55;
     unsigned all = mask * lows, words = slot == 8 ? 1 : 3;
     size_t n = 0;
@@ -97,7 +105,8 @@ static size_t packed_objects(uintptr_t first, size_t slot, uint64_t todo, unsign
 
 GC_SCAN_UNCHECKED
 static size_t single_words(uintptr_t word, size_t slot, uint64_t todo, const range *r,
-                           uintptr_t *out) {
+                           uintptr_t *out)
+{
     size_t n = 0;
     for (; todo; todo &= todo - 1) {
         const uintptr_t *p = (const uintptr_t *)(word + (size_t)__builtin_ctzll(todo) * slot);
@@ -110,7 +119,8 @@ static size_t single_words(uintptr_t word, size_t slot, uint64_t todo, const ran
 
 GC_SCAN_UNCHECKED
 static size_t one_vector_objects(uintptr_t first, size_t slot, uint64_t todo, __mmask8 mask,
-                                 const range *r, uintptr_t *out) {
+                                 const range *r, uintptr_t *out)
+{
     size_t n = 0;
     for (; todo; todo &= todo - 1) {
         uintptr_t object = first + (size_t)__builtin_ctzll(todo) * slot;
@@ -121,7 +131,8 @@ static size_t one_vector_objects(uintptr_t first, size_t slot, uint64_t todo, __
 
 GC_SCAN_UNCHECKED
 static size_t long_objects(uintptr_t first, size_t slot, uint64_t todo, uint64_t mask,
-                           const range *r, uintptr_t *out) {
+                           const range *r, uintptr_t *out)
+{
     size_t n = 0;
     for (; todo; todo &= todo - 1) {
         uintptr_t object = first + (size_t)__builtin_ctzll(todo) * slot;
@@ -136,7 +147,8 @@ static size_t long_objects(uintptr_t first, size_t slot, uint64_t todo, uint64_t
 
 GC_SCAN_UNCHECKED
 static size_t objects(uintptr_t first, size_t slot, uint64_t todo, uint64_t mask, uintptr_t base,
-                      size_t size, uintptr_t *out) {
+                      size_t size, uintptr_t *out)
+{
     if (!mask)
         return 0;
     range r = range_of(base, size);
