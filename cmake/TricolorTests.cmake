@@ -22,9 +22,11 @@ set(TRI_TEST_ENVIRONMENT
     "TRI_SOURCE_DIR=${PROJECT_SOURCE_DIR}" "TRI_BUILD_DIR=${PROJECT_BINARY_DIR}" "TRI_CC=${CMAKE_C_COMPILER}"
     "TRI_CMAKE=${CMAKE_COMMAND}" "TRI_NM=${CMAKE_NM}" "TRI_READELF=${CMAKE_READELF}"
     "TRI_STATIC_LIBRARY=$<TARGET_FILE:tricolor_static>" "TRI_SHARED_LIBRARY=$<TARGET_FILE:tricolor_shared>"
-    # Conservative scanning needs the real stack; leaks: the leak checker sees neither our heap nor coroutine stacks.
-    "ASAN_OPTIONS=detect_stack_use_after_return=0:detect_leaks=0"
-    "UBSAN_OPTIONS=print_stacktrace=1" "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1")
+    # Conservative scanning needs the real stack, and the leak checker sees neither our heap nor coroutine stacks.
+    # Running out of memory is tested, and so are children of programs with threads.
+    "ASAN_OPTIONS=detect_stack_use_after_return=0:detect_leaks=0:allocator_may_return_null=1"
+    "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:allocator_may_return_null=1:die_after_fork=0"
+    "UBSAN_OPTIONS=print_stacktrace=1")
 
 # The thread sanitizer of gcc 12 and clang 14 does not know how to live with 32 bits of address-space randomisation,
 # nor Criterion with the addresses that the sanitizer forbids.
