@@ -42,12 +42,16 @@ struct gc_mutator {
     /* Handshakes: gc/handshake.c says how. */
     _Atomic uint32_t state;
     _Atomic uint64_t acked;
-    uintptr_t blocked_sp;
+    uintptr_t blocked_sp;       /* at the last acknowledgement or gc_block() */
+    const void *stopped_context; /* verify=1: of the handler that stands still */
     int tid;
-    uintptr_t *snapshot;        /* candidate words of the running stack, copied at H2 */
-    size_t nsnapshot, snapshot_cap;
-    int64_t signalled_at;
+    struct gc_snapshot *snapshot; /* receives the running stack's candidates at H2 */
+    int64_t signalled_at;       /* the collector's */
     int64_t assist_window, assist_spent;
+
+    /* All mutators of this thread, one per heap; the handler walks it. Own thread, signals blocked
+     * or in an order that keeps the list whole. */
+    gc_mutator *thread_next;
 
     /* heap->gc's list, under its lock. */
     gc_mutator *next, *prev;

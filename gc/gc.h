@@ -57,6 +57,13 @@ void gc_stack_resume(gc_mutator *m, gc_stack *s);
 
 /* ---- mutators: attach, detach, block ---------------------------------------------------------- */
 
+/* Whether the calling thread has a current mutator at all. */
+bool gc_attached(void);
+/* The calling thread's mutator in `h`, or NULL. */
+gc_mutator *gc_mutator_in(tri_heap *h);
+/* Makes `m`, one of the calling thread's, the current one. */
+void gc_make_current(gc_mutator *m);
+
 /* Makes the calling thread a mutator of `h` and its current one. `stack`: the stack it runs on, or
  * NULL (a scheduler thread on a stack without managed pointers). It has no run tables until
  * gc_bind(). -ENOMEM, -EAGAIN (signals could not be set up). */
@@ -79,9 +86,18 @@ void gc_unblock(gc_mutator *m);
 
 /* Acknowledges pending handshakes, on the stack m->stack (or none). Any depth of in_runtime. */
 void gc_poll_slow(gc_mutator *m);
+#define GC_POLL_HANDSHAKE 1u /* the collector's bit of pub.poll */
+#define GC_POLL_PREEMPT 2u   /* the scheduler's */
 static inline void gc_poll(gc_mutator *m) {
-    if (__builtin_expect(m->pub.poll, 0))
+    if (__builtin_expect(m->pub.poll & GC_POLL_HANDSHAKE, 0))
         gc_poll_slow(m);
+}
+/* Sets or clears bits of another thread's poll byte. */
+static inline void gc_poll_raise(gc_mutator *m, uint8_t bits) {
+    __atomic_fetch_or(&m->pub.poll, bits, __ATOMIC_SEQ_CST); /* pairs with gc_poll_lower */
+}
+static inline void gc_poll_lower(gc_mutator *m, uint8_t bits) {
+    __atomic_fetch_and(&m->pub.poll, (uint8_t)~bits, __ATOMIC_SEQ_CST);
 }
 
 /* Moves of values between stacks, or between a stack and a buffer of the runtime: shades the word
@@ -97,8 +113,13 @@ static inline void gc_transfer(gc_mutator *m, uintptr_t word) {
 typedef struct gc_hooks {
     /* Asks the scheduler to preempt (raise poll is done by the collector itself). */
     void (*wake_idle)(tri_heap *h);  /* mark work is available: wake idle threads to help */
+    uint64_t (*stack_bytes)(tri_heap *h); /* in use by stacks, for pacing */
     unsigned (*procs)(tri_heap *h);  /* number of Ps, for the CPU share and gctrace's "n P" */
-    void (*park_collect)(tri_heap *h, bool (*done)(void *), void *arg); /* tri_collect in a coroutine */
+    /* Runs fn(arg) as a blocking call of the current coroutine or thread: its stack stands still and
+     * its P is handed off. Default: gc_block() around the call. */
+    void (*blocking)(void (*fn)(void *), void *arg);
+    /* poll bit 1 was seen at a safepoint outside the runtime: yield. */
+    void (*preempt)(gc_mutator *m);
 } gc_hooks;
 void gc_set_hooks(tri_heap *h, const gc_hooks *hooks);
 

@@ -92,10 +92,14 @@ struct heap_span {
     uint64_t *scan;      /* [nwords], alloc + 2 * nwords: marked slots that were already scanned */
     heap_layout *layout; /* NULL in mixed spans */
     uint32_t *slot_layouts; /* mixed spans: layout id per slot, written before the alloc bit */
-    heap_class *class;   /* its mcentral; NULL for large objects */
+    heap_class *class;   /* its mcentral; all large objects have one */
 
     /* Everybody, by compare-and-swap. */
     _Atomic uint32_t state;
+
+    /* Large objects are scanned in pieces: bytes taken so far in this cycle (markers, fetch-add);
+     * reset by the sweeper. */
+    _Atomic uint64_t large_pos;
 
     /* The grey queue's, while queued. */
     _Atomic uint8_t queued;
@@ -142,6 +146,8 @@ typedef struct heap_hooks {
     void (*trigger)(tri_heap *h);
     /* A refill spent [start, end) of os_now() sweeping on behalf of the cache's owner. */
     void (*refill_swept)(void *owner, int64_t start, int64_t end);
+    /* A mutator spent [start, end) draining its full barrier buffer. */
+    void (*drained)(void *mutator, int64_t start, int64_t end);
     /* A mutator waited that long for the page heap's lock. */
     void (*lock_waited)(tri_heap *h, int64_t ns);
 } heap_hooks;
@@ -149,7 +155,9 @@ typedef struct heap_hooks {
 /* ---- tri_heap ----------------------------------------------------------------------------- */
 
 struct heap_arena;    /* arena.c: page allocator */
+struct heap_numbers;  /* span.c: span structures, their numbers, bitmap records */
 struct heap_types;    /* types.c: registry */
+struct heap_central;  /* mcentral.c: classes with their sets of spans, and how far the sweep is */
 struct heap_counters; /* for memstats */
 
 struct tri_heap {
@@ -182,7 +190,9 @@ struct tri_heap {
 
     heap_hooks hooks;
     struct heap_arena *arena;
+    struct heap_numbers *numbers;
     struct heap_types *types;
+    struct heap_central *central;
     struct heap_counters *counters;
 
     os_mutex caches_lock;
@@ -292,12 +302,13 @@ void heap_large_drop(tri_heap *h, heap_span *s);
 
 /* ---- sweep of spans (span.c / mcentral.c) --------------------------------------------------- */
 
-/* Claims and sweeps the span if it is older than sweepgen and nobody else sweeps it; puts it into
- * its set, or gives its pages back if nothing in it lives, unless a run table holds it.
- * Returns the bytes freed, or -1 if there was nothing to do. */
+/* Claims and sweeps a span that a run table holds, where it is, if it is older than sweepgen and nobody
+ * else sweeps it; puts it into its set if its holder dropped it meanwhile. Spans in sets are swept
+ * by heap_sweep_some() and refills alone. Returns the bytes freed, or -1 if there was nothing to do. */
 int64_t heap_span_sweep(tri_heap *h, heap_span *s);
-/* Sweeps up to `budget` spans out of the unswept sets, then stragglers by number. Returns how many
- * it swept; 0 when all spans are swept (or being swept by others: *busy then true). */
+/* Sweeps up to `budget` spans out of the unswept sets, then stragglers by number. Returns how many it
+ * swept (numbers looked at in vain count, too, many of them as one span); 0 when all spans are swept,
+ * or, with *busy then true, when others are still at it. */
 size_t heap_sweep_some(tri_heap *h, size_t budget, bool *busy);
 /* Starts a sweep: increments sweepgen. By the collector, after the last acknowledgement of H5. */
 void heap_sweep_begin(tri_heap *h);

@@ -113,6 +113,13 @@ TRI_INLINE void *tri_try_new(tri_type *type) {
 TRI_API void *tri_new_array(tri_type *type, size_t count);
 TRI_API void *tri_try_new_array(tri_type *type, size_t count);
 
+/* A safepoint: acknowledges a pending handshake, gives way to other coroutines if asked to. */
+TRI_API void tri_safepoint_slow_(void);
+TRI_INLINE void tri_safepoint_(void) {
+    if (TRI_UNLIKELY(tri_self()->poll))
+        tri_safepoint_slow_();
+}
+
 /* Keeps the object alive up to this point of the program, whatever the optimiser does. */
 TRI_INLINE void tri_keep_alive(const void *p) {
     __asm__ volatile("" ::"r"(p) : "memory");

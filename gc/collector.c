@@ -1,0 +1,311 @@
+/* A heap's life: creating the heap with its collector, and ending both.
+ *
+ * Creation builds from the bottom up and unwinds in reverse on any failure, so that a failed system
+ * call leaves nothing behind.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "gc/fork.h"
+#include "gc/state.h"
+#include "gc/summary.h"
+#include "os/clock.h"
+#include "os/context.h"
+#include "os/memory.h"
+#include "os/report.h"
+
+void gc_set_hooks(tri_heap *h, const gc_hooks *hooks) {
+    gc_of(h)->hooks = *hooks;
+}
+
+/* ---- hooks that the heap calls ------------------------------------------------------------------------ */
+
+static void on_refill_swept(void *owner, int64_t start, int64_t end) {
+    gc_mutator *m = owner;
+    if (m && owner != HEAP_COLLECTOR)
+        gc_record(m->records, GC_REFILL_SWEEP, start, end);
+}
+
+static void on_drained(void *mutator, int64_t start, int64_t end) {
+    gc_record(((gc_mutator *)mutator)->records, GC_DRAIN, start, end);
+}
+
+static void on_lock_waited(tri_heap *h, int64_t ns) {
+    gc_book_measure(gc_of(h)->book, GC_LOCK_WAIT, ns);
+}
+
+/* ---- markers and threads ---------------------------------------------------------------------------------- */
+
+static void free_markers(struct gc *gc) {
+    for (unsigned i = 0; i < gc->nmarkers; i++)
+        gc_marker_free(gc->markers[i]);
+    os_free(gc->markers, gc->markers_cap * sizeof *gc->markers);
+}
+
+/* The collector's own, one per worker thread, and one per processor for guests. */
+static int make_markers(struct gc *gc) {
+    gc->markers_cap = 1 + gc->nworkers + (unsigned)os_cpu_count();
+    gc->markers = os_alloc(gc->markers_cap * sizeof *gc->markers);
+    if (!gc->markers)
+        return -ENOMEM;
+    while (gc->nmarkers < gc->markers_cap) {
+        int err = gc_marker_new(gc, &gc->markers[gc->nmarkers]);
+        if (err) {
+            free_markers(gc);
+            return err;
+        }
+        gc->nmarkers++;
+    }
+    return 0;
+}
+
+static void stop_threads(struct gc *gc, unsigned workers, bool collector) {
+    atomic_store_explicit(&gc->quit, true, memory_order_release); /* pairs with their loops */
+    atomic_fetch_add(&gc->request_word, 1);
+    atomic_fetch_add(&gc->markers_wake, 1);
+    os_futex_wake(&gc->request_word, 1);
+    os_futex_wake(&gc->markers_wake, 1 << 20);
+    if (collector)
+        os_thread_join(&gc->thread);
+    for (unsigned i = 0; i < workers; i++)
+        os_thread_join(&gc->worker_threads[i]);
+}
+
+int gc_start_threads(struct gc *gc) {
+    unsigned workers = 0;
+    atomic_store(&gc->quit, false);
+    int err = 0;
+    for (; workers < gc->nworkers; workers++) {
+        err = os_thread_start(&gc->worker_threads[workers], gc_marker_thread,
+                              gc->markers[1 + workers], "tri-mark", 0);
+        if (err)
+            break;
+    }
+    if (!err)
+        err = os_thread_start(&gc->thread, gc_collector_thread, gc, "tri-gc", 0);
+    if (err)
+        stop_threads(gc, workers, false);
+    return err;
+}
+
+/* ---- open and close ---------------------------------------------------------------------------------------- */
+
+static void set_up(struct gc *gc, tri_heap *h) {
+    gc->heap = h;
+    gc->kernel = gc_scan_best();
+    gc->cycle = atomic_load(&h->sweepgen);
+    gc->target.gen = gc->cycle;
+    gc->stack_max = (size_t)64 << 10;
+    unsigned cpus = (unsigned)os_cpu_count();
+    unsigned total = h->options.workers ? h->options.workers : (cpus + 3) / 4;
+    gc->nworkers = (total > cpus ? cpus : total) - 1;
+    atomic_store(&gc->gogc, h->options.gogc);
+    atomic_store(&h->memory_limit, h->options.memory_limit);
+    atomic_store(&h->hard_limit, h->options.hard_limit);
+    atomic_store(&h->term, TERM_DONE);
+    h->hooks = (heap_hooks){.trigger = gc_trigger,
+                            .refill_swept = on_refill_swept,
+                            .drained = on_drained,
+                            .lock_waited = on_lock_waited};
+}
+
+int gc_open(tri_heap *h) {
+    struct gc *gc = os_alloc(sizeof *gc);
+    if (!gc)
+        return -ENOMEM;
+    h->gc = gc;
+    set_up(gc, h);
+    int err = gc_book_new(&gc->book);
+    if (err)
+        goto fail_book;
+    if ((err = gc_summary_open(gc)))
+        goto fail_summary;
+    if ((err = make_markers(gc)))
+        goto fail_markers;
+    gc->worker_threads = os_alloc((gc->nworkers + 1) * sizeof *gc->worker_threads);
+    if (!gc->worker_threads) {
+        err = -ENOMEM;
+        goto fail_workers;
+    }
+    if (h->options.verify && (err = gc_verify_open(gc)))
+        goto fail_verify;
+    gc->signals = !h->options.poll_only;
+    if (gc->signals && (err = gc_signals_open()))
+        goto fail_signals;
+    gc_pacer_open(gc);
+    gc->last_end = os_now();
+    if ((err = gc_start_threads(gc)))
+        goto fail_threads;
+    gc_fork_register(h);
+    return 0;
+
+fail_threads:
+    if (gc->signals)
+        gc_signals_close();
+fail_signals:
+    gc_verify_close(gc);
+fail_verify:
+    os_free(gc->worker_threads, (gc->nworkers + 1) * sizeof *gc->worker_threads);
+fail_workers:
+    free_markers(gc);
+fail_markers:
+    gc_summary_close(gc);
+fail_summary:
+    gc_book_free(gc->book);
+fail_book:
+    os_free(gc, sizeof *gc);
+    h->gc = NULL;
+    return err;
+}
+
+static void free_snapshots(gc_snapshot *s) {
+    while (s) {
+        gc_snapshot *next = s->next;
+        gc_snapshot_free(s);
+        s = next;
+    }
+}
+
+void gc_close(tri_heap *h) {
+    struct gc *gc = gc_of(h);
+    gc_fork_unregister(h);
+    if (!gc->forked)
+        stop_threads(gc, gc->nworkers, true);
+    if (gc->signals)
+        gc_signals_close();
+    gc_verify_close(gc);
+    free_snapshots(gc->spare);
+    free_snapshots(gc->orphans);
+    while (gc->roots) {
+        gc_root *next = gc->roots->next;
+        os_free(gc->roots, sizeof *gc->roots);
+        gc->roots = next;
+    }
+    gc_stacks_close(gc);
+    os_free(gc->worker_threads, (gc->nworkers + 1) * sizeof *gc->worker_threads);
+    free_markers(gc);
+    gc_summary_close(gc);
+    gc_book_free(gc->book);
+    os_free(gc, sizeof *gc);
+    h->gc = NULL;
+}
+
+/* ---- the public side ------------------------------------------------------------------------------------------ */
+
+static int check_options(const tri_options *o) {
+    if (o->reserve && o->reserve < (size_t)16 << 20)
+        return -EINVAL;
+    if (o->hard_limit && o->hard_limit < (size_t)4 << 20)
+        return -EINVAL;
+    if (o->gogc > 1000000 || o->workers > 1024 || o->procs > 1024)
+        return -EINVAL;
+    return 0;
+}
+
+int tri_heap_create(const tri_options *options, tri_heap **out) {
+    tri_options o;
+    int err = 0;
+    if (options)
+        o = *options;
+    else
+        err = tri_options_init(&o);
+    if (err || (err = check_options(&o)))
+        return err;
+    if (o.gogc == 0)
+        o.gogc = 100;
+    os_clock_init();
+    tri_heap *h = os_alloc(sizeof *h);
+    if (!h)
+        return -ENOMEM;
+    h->options = o;
+    if ((err = heap_open(h)))
+        goto fail_heap;
+    if ((err = gc_open(h)))
+        goto fail_gc;
+    *out = h;
+    return 0;
+
+fail_gc:
+    heap_close(h);
+fail_heap:
+    os_free(h, sizeof *h);
+    return err;
+}
+
+int tri_heap_destroy(tri_heap *h) {
+    struct gc *gc = gc_of(h);
+    os_mutex_lock(&gc->lock);
+    bool busy = gc->nmutators > 0 || h->sched;
+    os_mutex_unlock(&gc->lock);
+    if (busy)
+        return -EBUSY;
+    gc_close(h);
+    heap_close(h);
+    os_free(h, sizeof *h);
+    return 0;
+}
+
+/* ---- tri_collect ------------------------------------------------------------------------------------------------- */
+
+typedef struct collect_call {
+    tri_heap *heap;
+    uint64_t cycle;
+} collect_call;
+
+static void wait_blocked(void *arg) {
+    collect_call *call = arg;
+    gc_wait(call->heap, call->cycle);
+}
+
+static void block_and_wait(void *arg, void *sp) {
+    gc_mutator *m = gc_self();
+    gc_block(m, (uintptr_t)sp);
+    wait_blocked(arg);
+    gc_unblock(m);
+}
+
+int tri_collect(tri_heap *h) {
+    struct gc *gc = gc_of(h);
+    if (gc->forked)
+        return -ECHILD;
+    gc_mutator *m = gc_mutator_in(h);
+    if (m && m->pub.in_runtime)
+        return -EDEADLK;
+    if (os_thread_tid() == gc->collector_tid)
+        return -EDEADLK;
+    collect_call call = {h, gc_request(h)};
+    if (!gc_attached())
+        wait_blocked(&call);
+    else if (m && gc->hooks.blocking)
+        gc->hooks.blocking(wait_blocked, &call);
+    else
+        os_call_spilled(block_and_wait, &call);
+    return 0;
+}
+
+int tri_set_gogc(tri_heap *h, int percent) {
+    struct gc *gc = gc_of(h);
+    int old = atomic_exchange(&gc->gogc, percent);
+    gc_pacer_nudge(gc);
+    return old;
+}
+
+size_t tri_set_memory_limit(tri_heap *h, size_t bytes) {
+    size_t old = atomic_exchange(&h->memory_limit, bytes);
+    gc_pacer_nudge(gc_of(h));
+    return old;
+}
+
+size_t tri_set_hard_limit(tri_heap *h, size_t bytes) {
+    size_t old = atomic_exchange(&h->hard_limit, bytes);
+    gc_pacer_nudge(gc_of(h));
+    return old;
+}
+
+int tri_free_os_memory(tri_heap *h) {
+    int err = tri_collect(h);
+    if (err)
+        return err;
+    heap_scavenge(h, SIZE_MAX);
+    return 0;
+}

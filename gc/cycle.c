@@ -1,0 +1,298 @@
+/* The cycle: what would be stops of the world elsewhere, as a sequence of handshakes.
+ *
+ *   H1     barrier BOTH everywhere; stores begun before that are waited out by
+ *   H1b    (nothing to do: an acknowledgement is enough)
+ *   H2     each mutator takes its own running stack, allocates black, barrier DELETE
+ *   mark   run tables are retired, roots, stack copies and parked stacks marked; then the graph
+ *   round  each drains its buffer; over when nothing was newly marked anywhere in a whole round
+ *   H5     barrier OFF, buffers discarded, white allocation; when all have acknowledged: sweep
+ *
+ * docs/cycle.md says why each step is there and what is lost without it. This file is the collector's
+ * own thread; what each mutator does at its acknowledgement is in handshake.c.
+ *
+ * The next cycle may not start before every span is swept: mark bits are per span and would be
+ * mistaken for the new cycle's.
+ */
+#include "gc/gctrace.h"
+#include "gc/state.h"
+#include "gc/summary.h"
+#include "os/clock.h"
+#include "os/report.h"
+#include "os/vm.h"
+
+static void prepare_snapshots(struct gc *gc) {
+    os_mutex_lock(&gc->lock);
+    for (gc_mutator *m = gc->mutators; m; m = m->next)
+        if (atomic_load_explicit(&m->acked, memory_order_acquire) ==
+            atomic_load_explicit(&gc->epoch, memory_order_relaxed))
+            gc_snapshot_prepare(gc, m);
+    os_mutex_unlock(&gc->lock);
+}
+
+/* ---- after H2 ----------------------------------------------------------------------------------------- */
+
+/* Run tables that no mutator holds did not take part in H2. After it is complete, whoever binds them
+ * is black and switches them itself; those that stay idle are switched here, so that no run from
+ * before H2 is issued after the sweep. */
+static void switch_idle(struct gc *gc, heap_cache *c) {
+    void *owner = NULL;
+    /* Acquire and release: pair with gc_bind() and gc_unbind(). */
+    if (atomic_compare_exchange_strong_explicit(&c->owner, &owner, HEAP_COLLECTOR,
+                                                memory_order_acquire, memory_order_relaxed)) {
+        if (atomic_load_explicit(&c->switched, memory_order_relaxed) != gc->cycle)
+            heap_cache_switch(c, gc->cycle);
+        atomic_store_explicit(&c->owner, NULL, memory_order_release);
+    }
+}
+
+static void retire_tables(struct gc *gc) {
+    tri_heap *h = gc->heap;
+    os_mutex_lock(&h->caches_lock);
+    for (heap_cache *c = h->caches; c; c = c->next) {
+        /* Acquire: pairs with the release of heap_cache_switch() by a mutator that is binding it. */
+        while (atomic_load_explicit(&c->switched, memory_order_acquire) != gc->cycle) {
+            switch_idle(gc, c);
+            os_pause();
+        }
+        heap_cache_retire_inactive(c);
+    }
+    os_mutex_unlock(&h->caches_lock);
+}
+
+static gc_snapshot *collect_snapshots(struct gc *gc) {
+    os_mutex_lock(&gc->lock);
+    gc_snapshot *list = gc->orphans;
+    gc->orphans = NULL;
+    for (gc_mutator *m = gc->mutators; m; m = m->next) {
+        gc_snapshot *s = m->snapshot;
+        if (!s || !s->count)
+            continue;
+        m->snapshot = NULL;
+        s->next = list;
+        list = s;
+    }
+    os_mutex_unlock(&gc->lock);
+    return list;
+}
+
+/* A snapshot that was deep gives its memory back; shallow ones stay warm. */
+static void recycle_snapshot(struct gc *gc, gc_snapshot *s) {
+    if (s->count > 16384)
+        os_release(s, sizeof *s + s->capacity * sizeof(uintptr_t));
+    s->count = 0;
+    os_mutex_lock(&gc->lock);
+    s->next = gc->spare;
+    gc->spare = s;
+    os_mutex_unlock(&gc->lock);
+}
+
+static void mark_snapshots(struct gc *gc, gc_marker *w) {
+    gc_snapshot *s = collect_snapshots(gc);
+    while (s) {
+        gc_snapshot *next = s->next;
+        size_t capacity = s->capacity;
+        gc_mark_words(w, s->words, s->count);
+        recycle_snapshot(gc, s);
+        s->capacity = capacity; /* os_release() wiped it */
+        s = next;
+    }
+}
+
+/* ---- marking ------------------------------------------------------------------------------------------- */
+
+static void wake_markers(struct gc *gc) {
+    atomic_fetch_add_explicit(&gc->markers_wake, 1, memory_order_release); /* pairs with the wait */
+    os_futex_wake(&gc->markers_wake, 1 << 20);
+    if (gc->hooks.wake_idle)
+        gc->hooks.wake_idle(gc->heap);
+}
+
+/* seq_cst on term throughout: it is compared-and-swapped against note_new_mark(). */
+static void set_term(tri_heap *h, uint32_t term) {
+    atomic_store_explicit(&h->term, term, memory_order_seq_cst);
+}
+
+/* One round. True: marking is complete, term is DONE. */
+static bool round_is_clean(struct gc *gc) {
+    tri_heap *h = gc->heap;
+    set_term(h, TERM_CLEAN);
+    gc_handshake(gc, GC_STEP_ROUND, gc->target);
+    uint32_t clean = TERM_CLEAN;
+    if (!gc_mark_work_left(gc) &&
+        atomic_compare_exchange_strong_explicit(&h->term, &clean, TERM_DONE, memory_order_seq_cst,
+                                                memory_order_relaxed))
+        return true;
+    set_term(h, TERM_OPEN);
+    return false;
+}
+
+static void mark(struct gc *gc) {
+    gc_marker *w = gc->markers[0];
+    atomic_fetch_add_explicit(&gc->active, 1, memory_order_seq_cst);
+    atomic_store_explicit(&gc->marking, true, memory_order_seq_cst); /* pairs with enter() */
+    retire_tables(gc);
+    gc_roots_mark(gc, w);
+    mark_snapshots(gc, w);
+    wake_markers(gc);
+    gc_stacks_mark_parked(gc, w);
+    do
+        gc_mark_all(gc, w);
+    while (!round_is_clean(gc));
+    atomic_store_explicit(&gc->marking, false, memory_order_seq_cst);
+    atomic_fetch_sub_explicit(&gc->active, 1, memory_order_seq_cst);
+    while (atomic_load_explicit(&gc->active, memory_order_seq_cst))
+        os_yield(); /* guests that are just leaving */
+}
+
+/* ---- sweeping ------------------------------------------------------------------------------------------- */
+
+static void sweep(struct gc *gc) {
+    bool busy;
+    for (;;) {
+        if (heap_sweep_some(gc->heap, 64, &busy))
+            continue;
+        if (!busy)
+            return;
+        os_yield();
+    }
+}
+
+/* ---- the cycle ------------------------------------------------------------------------------------------- */
+
+static gc_target target_now(struct gc *gc, uint8_t barrier, bool black) {
+    return (gc_target){.barrier = barrier,
+                       .black = black,
+                       .gen = gc->cycle,
+                       .cycle = gc->cycle,
+                       .h2 = black ? gc->cycle : gc->target.h2};
+}
+
+static int64_t longest(struct gc *gc) {
+    return atomic_load_explicit(&gc->longest, memory_order_relaxed);
+}
+
+static void begin(struct gc *gc) {
+    prepare_snapshots(gc);
+    set_term(gc->heap, TERM_OPEN);
+    gc_target both = target_now(gc, TRI_SHADE_OLD | TRI_SHADE_NEW, false);
+    gc_handshake(gc, GC_STEP_H1, both);
+    gc->stats.begin_max = longest(gc);
+    gc_handshake(gc, GC_STEP_H1B, both);
+    gc_handshake(gc, GC_STEP_H2, target_now(gc, TRI_SHADE_OLD, true));
+    if (longest(gc) > gc->stats.begin_max)
+        gc->stats.begin_max = longest(gc);
+    gc->stats.h2_done = os_now();
+}
+
+static void end(struct gc *gc) {
+    gc_target off = target_now(gc, 0, false);
+    off.gen = gc->cycle + 1;
+    off.h2 = gc->cycle;
+    gc_handshake(gc, GC_STEP_H5, off);
+    gc->stats.end_max = longest(gc);
+    heap_sweep_begin(gc->heap);
+}
+
+static void run_cycle(struct gc *gc) {
+    gc->stats = (gc_cycle_stats){.start = os_now(), .forced = gc->stats.forced};
+    gc_pacer_cycle_start(gc);
+    begin(gc);
+    mark(gc);
+    gc_pacer_mark_done(gc);
+    if (gc->heap->options.verify)
+        gc_verify(gc);
+    end(gc);
+    sweep(gc);
+    gc->stats.sweep_done = os_now();
+    gc->cycle++;
+    gc_pacer_cycle_end(gc);
+}
+
+/* ---- requests --------------------------------------------------------------------------------------------- */
+
+static void wake_collector(struct gc *gc) {
+    atomic_fetch_add_explicit(&gc->request_word, 1, memory_order_seq_cst); /* pairs with idle() */
+    os_futex_wake(&gc->request_word, 1);
+}
+
+void gc_pacer_nudge(struct gc *gc) {
+    atomic_store_explicit(&gc->repace, true, memory_order_release); /* pairs with the loop below */
+    wake_collector(gc);
+}
+
+/* The heap's trigger hook: cheap when a cycle was asked for already. */
+void gc_trigger(tri_heap *h) {
+    struct gc *gc = gc_of(h);
+    if (atomic_load_explicit(&gc->triggered, memory_order_relaxed) ||
+        atomic_exchange_explicit(&gc->triggered, true, memory_order_seq_cst))
+        return;
+    wake_collector(gc);
+}
+
+uint64_t gc_cycles(tri_heap *h) {
+    return atomic_load_explicit(&gc_of(h)->completed, memory_order_acquire);
+}
+
+uint64_t gc_request(tri_heap *h) {
+    struct gc *gc = gc_of(h);
+    os_mutex_lock(&gc->request_lock);
+    /* A cycle in flight began before this call. */
+    uint64_t want = atomic_load_explicit(&gc->completed, memory_order_relaxed) + 1 + gc->running;
+    if (want > atomic_load_explicit(&gc->requested, memory_order_relaxed))
+        atomic_store_explicit(&gc->requested, want, memory_order_relaxed);
+    os_mutex_unlock(&gc->request_lock);
+    wake_collector(gc);
+    return want;
+}
+
+void gc_wait(tri_heap *h, uint64_t cycle) {
+    struct gc *gc = gc_of(h);
+    for (;;) {
+        uint32_t seen = atomic_load_explicit(&gc->done_word, memory_order_acquire);
+        if (gc_cycles(h) >= cycle)
+            return;
+        os_futex_wait(&gc->done_word, seen, -1);
+    }
+}
+
+/* Whether to start a cycle now; takes note that it runs. */
+static bool start_wanted(struct gc *gc) {
+    os_mutex_lock(&gc->request_lock);
+    uint64_t done = atomic_load_explicit(&gc->completed, memory_order_relaxed);
+    bool forced = atomic_load_explicit(&gc->requested, memory_order_relaxed) > done;
+    bool triggered = atomic_load_explicit(&gc->triggered, memory_order_seq_cst);
+    gc->running = forced || triggered;
+    gc->stats.forced = forced;
+    os_mutex_unlock(&gc->request_lock);
+    return gc->running;
+}
+
+static void finish(struct gc *gc) {
+    os_mutex_lock(&gc->request_lock);
+    gc->running = false;
+    gc->num_forced += gc->stats.forced;
+    atomic_store_explicit(&gc->triggered, false, memory_order_relaxed);
+    atomic_fetch_add_explicit(&gc->completed, 1, memory_order_release); /* pairs with gc_cycles */
+    os_mutex_unlock(&gc->request_lock);
+    atomic_fetch_add_explicit(&gc->done_word, 1, memory_order_release);
+    os_futex_wake(&gc->done_word, 1 << 20);
+}
+
+#define IDLE_NS 50000000 /* between looks at what the scavenger might return */
+
+void gc_collector_thread(void *arg) {
+    struct gc *gc = arg;
+    gc->collector_tid = os_thread_tid();
+    while (!atomic_load_explicit(&gc->quit, memory_order_acquire)) {
+        uint32_t seen = atomic_load_explicit(&gc->request_word, memory_order_seq_cst);
+        if (start_wanted(gc)) {
+            run_cycle(gc);
+            finish(gc);
+            continue;
+        }
+        if (atomic_exchange_explicit(&gc->repace, false, memory_order_acquire))
+            gc_pacer_update(gc);
+        gc_pacer_scavenge(gc);
+        os_futex_wait(&gc->request_word, seen, IDLE_NS);
+    }
+}

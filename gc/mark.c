@@ -1,0 +1,476 @@
+/* Marking: from grey objects to marked ones, while mutators go on.
+ *
+ * Small objects are queued by span, first in first out. While a span waits, more of its slots are
+ * marked, and then all of them are scanned in one go with the type's mask: one pass over memory that
+ * the prefetcher likes, instead of one cache miss per object (the idea is Go's Green Tea; the marks
+ * of a span that are not scanned yet are mark & ~scan).
+ *
+ * Rejected: a mark stack of objects (one miss per object, and the order of a depth-first walk is the
+ * worst for gathering); pushing object by object to shared queues (an atomic per object).
+ *
+ * Invariant: a span with a bit in mark & ~scan is flagged `queued` and lies in exactly one queue (a
+ * marker's ring or heap->grey), or some marker that is counted in gc->active is about to read its
+ * mark words. A marker clears `queued` before it reads the mark words; whoever marks sets the bit
+ * before it reads `queued`. Both are sequentially consistent, so no mark is overlooked.
+ *
+ * Two markers may scan one span at the same time; each object is scanned by the one whose fetch-or
+ * into `scan` set its bit.
+ */
+#include <errno.h>
+
+#include "gc/state.h"
+#include "os/clock.h"
+#include "os/memory.h"
+#include "os/vm.h"
+
+#define PIECE ((size_t)128 << 10) /* of a large object */
+
+/* ---- markers -------------------------------------------------------------------------------------- */
+
+int gc_marker_new(struct gc *gc, gc_marker **out) {
+    gc_marker *w = os_alloc(sizeof *w);
+    if (!w)
+        return -ENOMEM;
+    w->gc = gc;
+    w->ring = os_reserve_rw(GC_RING * sizeof(heap_span *), 4096);
+    w->found = os_reserve_rw((GC_FOUND + 64) * sizeof(uintptr_t), 4096);
+    if (!w->ring || !w->found) {
+        gc_marker_free(w);
+        return -ENOMEM;
+    }
+    *out = w;
+    return 0;
+}
+
+void gc_marker_free(gc_marker *w) {
+    if (w->ring)
+        os_unreserve((void *)w->ring, GC_RING * sizeof(heap_span *));
+    if (w->found)
+        os_unreserve(w->found, (GC_FOUND + 64) * sizeof(uintptr_t));
+    os_free(w, sizeof *w);
+}
+
+/* ---- the ring -------------------------------------------------------------------------------------- */
+
+static void ring_push(gc_marker *w, heap_span *s) {
+    uint32_t tail = atomic_load_explicit(&w->tail, memory_order_relaxed);
+    uint32_t head = atomic_load_explicit(&w->head, memory_order_acquire); /* pairs with the takers */
+    if (TRI_UNLIKELY(tail - head == GC_RING)) {
+        heap_grey_push(w->gc->heap, s);
+        return;
+    }
+    atomic_store_explicit(&w->ring[tail % GC_RING], s, memory_order_relaxed);
+    atomic_store_explicit(&w->tail, tail + 1, memory_order_release); /* pairs with ring_take */
+}
+
+/* By the owner and by thieves. */
+static heap_span *ring_take(gc_marker *w) {
+    uint32_t head = atomic_load_explicit(&w->head, memory_order_acquire);
+    for (;;) {
+        uint32_t tail = atomic_load_explicit(&w->tail, memory_order_acquire);
+        if ((int32_t)(tail - head) <= 0)
+            return NULL;
+        heap_span *s = atomic_load_explicit(&w->ring[head % GC_RING], memory_order_relaxed);
+        /* Release: the owner may reuse the slot only after it was read. */
+        if (atomic_compare_exchange_weak_explicit(&w->head, &head, head + 1, memory_order_acq_rel,
+                                                  memory_order_acquire))
+            return s;
+    }
+}
+
+static bool ring_empty(gc_marker *w) {
+    return atomic_load_explicit(&w->tail, memory_order_acquire) ==
+           atomic_load_explicit(&w->head, memory_order_acquire);
+}
+
+/* Everything that mutators queued. */
+static bool take_grey(gc_marker *w) {
+    tri_heap *h = w->gc->heap;
+    if (!atomic_load_explicit(&h->grey, memory_order_relaxed))
+        return false;
+    /* Acquire: pairs with the release of heap_grey_push. */
+    heap_span *s = atomic_exchange_explicit(&h->grey, NULL, memory_order_acquire);
+    bool any = s != NULL;
+    while (s) {
+        heap_span *next = s->grey_next;
+        ring_push(w, s);
+        s = next;
+    }
+    return any;
+}
+
+static heap_span *steal(gc_marker *w) {
+    struct gc *gc = w->gc;
+    for (unsigned i = 0; i < gc->nmarkers; i++) {
+        gc_marker *victim = gc->markers[i];
+        if (victim == w)
+            continue;
+        uint32_t n = (atomic_load_explicit(&victim->tail, memory_order_acquire) -
+                      atomic_load_explicit(&victim->head, memory_order_acquire));
+        heap_span *s = n <= GC_RING ? ring_take(victim) : NULL;
+        if (!s)
+            continue;
+        for (n /= 2; n > 0; n--) {
+            heap_span *more = ring_take(victim);
+            if (!more)
+                break;
+            ring_push(w, more);
+        }
+        return s;
+    }
+    return NULL;
+}
+
+static heap_span *next_span(gc_marker *w) {
+    heap_span *s = ring_take(w);
+    if (!s && take_grey(w))
+        s = ring_take(w);
+    return s ? s : steal(w);
+}
+
+/* ---- marking words ---------------------------------------------------------------------------------- */
+
+static inline void mark_found(gc_marker *w, heap_ref ref) {
+    bool first;
+    if (!heap_mark(ref.span, ref.index, &first))
+        return;
+    w->marked_objects++;
+    w->marked_bytes += ref.span->size;
+    if (first)
+        ring_push(w, ref.span);
+}
+
+void gc_mark_word(gc_marker *w, uintptr_t word) {
+    heap_ref ref;
+    if (heap_find(w->gc->heap, word, &ref))
+        mark_found(w, ref);
+}
+
+/* All words are candidates. Loads are started a few words ahead: side table, span, bitmaps; each of
+ * them may miss, and the misses of different words overlap. */
+#define AHEAD_PAGE 24
+#define AHEAD_SPAN 16
+#define AHEAD_BITS 8
+
+static inline void prefetch_bits(const tri_heap *h, uintptr_t p) {
+    const heap_span *s = heap_span_at(h, (p - h->base) >> HEAP_PAGE_SHIFT);
+    if (!s)
+        return;
+    uint32_t i = (uint32_t)(((uint64_t)(p - s->base) * s->magic) >> 32);
+    __builtin_prefetch(&s->alloc[i / 64]);
+    __builtin_prefetch(&s->mark[i / 64], 1);
+}
+
+static inline void prefetch_span(const tri_heap *h, uintptr_t p) {
+    uint32_t id = atomic_load_explicit(&h->pages[(p - h->base) >> HEAP_PAGE_SHIFT].span,
+                                       memory_order_relaxed);
+    __builtin_prefetch(h->spans[id]);
+}
+
+void gc_mark_words(gc_marker *w, const uintptr_t *words, size_t n) {
+    const tri_heap *h = w->gc->heap;
+    for (size_t i = 0; i < n; i++) {
+        if (i + AHEAD_PAGE < n)
+            __builtin_prefetch(&h->pages[(words[i + AHEAD_PAGE] - h->base) >> HEAP_PAGE_SHIFT]);
+        if (i + AHEAD_SPAN < n)
+            prefetch_span(h, words[i + AHEAD_SPAN]);
+        if (i + AHEAD_BITS < n)
+            prefetch_bits(h, words[i + AHEAD_BITS]);
+        gc_mark_word(w, words[i]);
+    }
+}
+
+void gc_mark_filter(gc_marker *w, const void *words, size_t n) {
+    const tri_heap *h = w->gc->heap;
+    const uintptr_t *p = words;
+    while (n) {
+        size_t piece = n < GC_FOUND ? n : GC_FOUND;
+        size_t found = w->gc->kernel->filter(p, piece, h->base, h->reserved, w->found);
+        gc_mark_words(w, w->found, found);
+        p += piece;
+        n -= piece;
+    }
+}
+
+/* ---- scanning objects --------------------------------------------------------------------------------- */
+
+void tri_trace(tri_tracer *tracer, const void *pointer) {
+    if (TRI_LIKELY(tracer->marker != NULL))
+        gc_mark_word(tracer->marker, (uintptr_t)pointer);
+    else
+        gc_verify_traced(tracer->verifier, (uintptr_t)pointer, tracer->from);
+}
+
+/* Up to 64 slots, or array elements, chosen by `todo`, of a layout with a mask. */
+static void scan_masked(gc_marker *w, uintptr_t first, size_t slot, uint64_t todo, uint64_t mask) {
+    const tri_heap *h = w->gc->heap;
+    size_t found =
+        w->gc->kernel->objects(first, slot, todo, mask, h->base, h->reserved, w->found);
+    gc_mark_words(w, w->found, found);
+}
+
+/* An object with pointers beyond its 64th word. */
+static void scan_offsets(gc_marker *w, uintptr_t object, const heap_layout *l) {
+    const tri_heap *h = w->gc->heap;
+    size_t found = 0;
+    for (uint32_t i = 0; i < l->nptrs; i++) {
+        uintptr_t v =
+            __atomic_load_n((uintptr_t *)object + l->offsets[i], __ATOMIC_RELAXED);
+        if (heap_contains(h, v))
+            w->found[found++] = v;
+        if (found == GC_FOUND) {
+            gc_mark_words(w, w->found, found);
+            found = 0;
+        }
+    }
+    gc_mark_words(w, w->found, found);
+}
+
+static void scan_elements(gc_marker *w, uintptr_t start, size_t bytes, const heap_layout *l) {
+    size_t n = bytes / l->size;
+    if (l->words > 64) {
+        for (size_t i = 0; i < n; i++)
+            scan_offsets(w, start + i * l->size, l);
+        return;
+    }
+    for (size_t i = 0; i < n; i += 64) {
+        size_t left = n - i;
+        uint64_t todo = left >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
+        scan_masked(w, start + i * l->size, l->size, todo, l->mask);
+    }
+}
+
+/* `bytes` at `start`, which begins at an object, or at an element of an array. */
+static void scan_range(gc_marker *w, uintptr_t start, size_t bytes, const heap_layout *l) {
+    w->scanned_bytes += bytes;
+    switch (l->kind) {
+    case TRI_KIND_BYTES:
+        return;
+    case TRI_KIND_WORDS:
+    case TRI_KIND_POINTERS:
+        gc_mark_filter(w, (const void *)start, bytes / sizeof(uintptr_t));
+        return;
+    case TRI_KIND_TRACE: {
+        tri_tracer tracer = {.marker = w};
+        size_t step = l->size;
+        for (size_t at = 0; at + step <= bytes; at += step)
+            l->trace(&tracer, (void *)(start + at), step);
+        return;
+    }
+    case TRI_KIND_STRUCT:
+        if (l->array)
+            scan_elements(w, start, bytes, l);
+        else if (l->words > 64)
+            scan_offsets(w, start, l);
+        else
+            scan_masked(w, start, l->size, 1, l->mask);
+        return;
+    }
+}
+
+/* The slots of one bitmap word. */
+static void scan_slots(gc_marker *w, heap_span *s, uint32_t word, uint64_t todo) {
+    const heap_layout *l = s->layout;
+    uintptr_t first = heap_slot(s, word * 64);
+    if (l && l->kind == TRI_KIND_STRUCT && !l->array && l->words <= 64) {
+        w->scanned_bytes += (uint64_t)__builtin_popcountll(todo) * s->size;
+        scan_masked(w, first, s->size, todo, l->mask);
+        return;
+    }
+    for (; todo; todo &= todo - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(todo);
+        const heap_layout *of = l ? l : heap_layout_of(w->gc->heap, s, word * 64 + i);
+        /* A single object's slot is rounded up; its layout says where it ends. */
+        size_t bytes = of->array || of->kind != TRI_KIND_STRUCT ? s->size : of->size;
+        if (of->kind == TRI_KIND_TRACE && !of->array)
+            bytes = of->size;
+        scan_range(w, first + (uintptr_t)i * s->size, bytes, of);
+    }
+}
+
+/* One piece of a large object; the rest goes back to the queue first, for others to take. */
+static void scan_large(gc_marker *w, heap_span *s) {
+    const heap_layout *l = s->layout;
+    if (__atomic_load_n(&s->scan[0], __ATOMIC_RELAXED) & 1 || !heap_is_marked(s, 0))
+        return;
+    size_t piece = PIECE;
+    if (l->array && l->size > 8)
+        piece = l->size > PIECE ? l->size : PIECE / l->size * l->size;
+    if (!l->array && l->kind != TRI_KIND_WORDS && l->kind != TRI_KIND_POINTERS)
+        piece = s->size;
+    uint64_t at = atomic_fetch_add_explicit(&s->large_pos, piece, memory_order_relaxed);
+    if (at >= s->size)
+        return;
+    if (at + piece < s->size) {
+        if (!atomic_exchange_explicit(&s->queued, 1, memory_order_seq_cst))
+            ring_push(w, s);
+    } else {
+        __atomic_fetch_or(&s->scan[0], 1, __ATOMIC_SEQ_CST);
+    }
+    size_t bytes = s->size - at < piece ? s->size - at : piece;
+    scan_range(w, s->base + at, bytes, l);
+}
+
+static void scan_span(gc_marker *w, heap_span *s) {
+    w->spans_scanned++;
+    atomic_exchange_explicit(&s->queued, 0, memory_order_seq_cst); /* pairs with heap_mark */
+    if (s->large) {
+        scan_large(w, s);
+        return;
+    }
+    for (uint32_t i = 0; i < s->nwords; i++) {
+        uint64_t todo = __atomic_load_n(&s->mark[i], __ATOMIC_SEQ_CST) &
+                        ~__atomic_load_n(&s->scan[i], __ATOMIC_RELAXED);
+        if (!todo)
+            continue;
+        todo &= ~__atomic_fetch_or(&s->scan[i], todo, __ATOMIC_SEQ_CST);
+        if (todo)
+            scan_slots(w, s, i, todo);
+    }
+}
+
+bool gc_mark_some(gc_marker *w, uint64_t spans) {
+    bool any = false;
+    for (; spans; spans--) {
+        heap_span *s = next_span(w);
+        if (!s)
+            return any;
+        any = true;
+        scan_span(w, s);
+    }
+    return true;
+}
+
+/* ---- several markers ------------------------------------------------------------------------------------- */
+
+bool gc_mark_work_left(struct gc *gc) {
+    if (atomic_load_explicit(&gc->heap->grey, memory_order_seq_cst))
+        return true;
+    for (unsigned i = 0; i < gc->nmarkers; i++)
+        if (!ring_empty(gc->markers[i]))
+            return true;
+    return false;
+}
+
+/* A marker that is not counted in `active` has an empty ring and holds no span. So when the collector
+ * finds itself the only active one and then no queue with work, there is none: whoever could still
+ * add some is a mutator, and that is what the termination round is for. */
+void gc_mark_all(struct gc *gc, gc_marker *w) {
+    for (;;) {
+        while (gc_mark_some(w, 64))
+            ;
+        if (atomic_load_explicit(&gc->active, memory_order_seq_cst) > 1) {
+            os_yield();
+            continue;
+        }
+        if (!gc_mark_work_left(gc))
+            return;
+    }
+}
+
+/* Entering is announced before looking for work, so gc_mark_all() cannot conclude in between. */
+static bool enter(struct gc *gc) {
+    atomic_fetch_add_explicit(&gc->active, 1, memory_order_seq_cst);
+    if (atomic_load_explicit(&gc->marking, memory_order_seq_cst))
+        return true;
+    atomic_fetch_sub_explicit(&gc->active, 1, memory_order_seq_cst);
+    return false;
+}
+
+static void leave(struct gc *gc) {
+    atomic_fetch_sub_explicit(&gc->active, 1, memory_order_seq_cst);
+}
+
+void gc_marker_thread(void *marker) {
+    gc_marker *w = marker;
+    struct gc *gc = w->gc;
+    int64_t cpu = os_cpu_thread();
+    while (!atomic_load_explicit(&gc->quit, memory_order_acquire)) {
+        uint32_t seen = atomic_load_explicit(&gc->markers_wake, memory_order_acquire);
+        bool worked = false;
+        if (enter(gc)) {
+            while (gc_mark_some(w, 64))
+                worked = true;
+            leave(gc);
+        }
+        int64_t now = os_cpu_thread();
+        atomic_fetch_add_explicit(&gc->cpu_total, now - cpu, memory_order_relaxed);
+        cpu = now;
+        if (worked)
+            continue;
+        bool marking = atomic_load_explicit(&gc->marking, memory_order_relaxed);
+        os_futex_wait(&gc->markers_wake, seen, marking ? 200000 : -1);
+    }
+}
+
+/* ---- guests: mutators and idle threads that mark for a moment --------------------------------------- */
+
+/* A guest's ring is empty whenever it is not active. */
+static void flush_ring(gc_marker *w) {
+    for (heap_span *s; (s = ring_take(w));)
+        heap_grey_push(w->gc->heap, s);
+}
+
+static gc_marker *borrow(struct gc *gc) {
+    for (unsigned i = gc->nworkers + 1; i < gc->nmarkers; i++) {
+        gc_marker *w = gc->markers[i];
+        bool taken = false;
+        if (!atomic_load_explicit(&w->taken, memory_order_relaxed) &&
+            atomic_compare_exchange_strong_explicit(&w->taken, &taken, true, memory_order_acquire,
+                                                    memory_order_relaxed)) /* pairs with below */
+            return w;
+    }
+    return NULL;
+}
+
+static bool mark_as_guest(struct gc *gc, int64_t until) {
+    gc_marker *w = borrow(gc);
+    if (!w)
+        return false;
+    bool any = false;
+    if (enter(gc)) {
+        while (gc_mark_some(w, 1)) {
+            any = true;
+            if (os_now() >= until)
+                break;
+        }
+        flush_ring(w);
+        leave(gc);
+    }
+    atomic_store_explicit(&w->taken, false, memory_order_release);
+    return any;
+}
+
+bool gc_help_mark(tri_heap *h, gc_mutator *m, int64_t ns) {
+    struct gc *gc = gc_of(h);
+    if (!atomic_load_explicit(&gc->marking, memory_order_relaxed))
+        return false;
+    int64_t start = os_now();
+    bool any = mark_as_guest(gc, start + ns);
+    atomic_fetch_add_explicit(&gc->cpu_idle, os_now() - start, memory_order_relaxed);
+    gc_poll(m);
+    return any;
+}
+
+#define ASSIST_WINDOW 200000
+#define ASSIST_MAX 20000
+
+/* The soft goal was passed while marking runs: a mutator that allocates marks a little, never more
+ * than ASSIST_MAX in any ASSIST_WINDOW. The goal may be exceeded further; the hard limit is enforced
+ * elsewhere. */
+void gc_mark_assist(gc_mutator *m) {
+    struct gc *gc = gc_of(m->heap);
+    int64_t start = os_now();
+    if (start - m->assist_window >= ASSIST_WINDOW) {
+        m->assist_window = start;
+        m->assist_spent = 0;
+    }
+    if (m->assist_spent >= ASSIST_MAX * 3 / 4)
+        return;
+    if (!mark_as_guest(gc, start + ASSIST_MAX / 2 - m->assist_spent / 2))
+        return;
+    int64_t end = os_now();
+    m->assist_spent += end - start;
+    atomic_fetch_add_explicit(&gc->cpu_assist, end - start, memory_order_relaxed);
+    gc_record(m->records, GC_ASSIST, start, end);
+}

@@ -1,0 +1,247 @@
+/* Stacks: the registry, parking, resuming, and what each does to the scan.
+ *
+ * A stack is scanned once a cycle: running, in its mutator's acknowledgement of H2; parked, by the
+ * collector after H2 is complete; or by the mutator that resumes it first. `scanned` holds the number
+ * of the cycle in which that happened.
+ *
+ * At H2 nothing is looked up: the candidates (words that point into the reservation) are copied, which
+ * a vector kernel does at memory speed, and marked later. That is what keeps the handshake short
+ * whatever the depth of the stack.
+ *
+ * The state word keeps a parked stack still while it is read. PARKED to SCANNING by the collector, to
+ * RUNNING by the resuming thread, both by compare-and-swap; a resuming thread that finds SCANNING waits
+ * for the collector (for one stack, not for a mutator). A dead stack is parked with sp == hi.
+ *
+ * The registry is an array of pointers with a free list inside it, under a lock that is held for one
+ * entry at a time, so that a million stacks never make a spawning coroutine wait for a walk.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "gc/state.h"
+#include "os/clock.h"
+#include "os/vm.h"
+
+#define RED_ZONE 128
+#define REGISTRY_MAX (64u << 20) /* entries of address space; touched as needed */
+
+/* ---- registry ----------------------------------------------------------------------------------- */
+
+/* Free slots hold the next free slot, shifted and tagged so that they are no pointer. */
+static gc_stack *free_link(uint32_t next) {
+    return (gc_stack *)((uintptr_t)next << 1 | 1);
+}
+
+static bool is_free(const gc_stack *s) {
+    return !s || ((uintptr_t)s & 1);
+}
+
+/* A spawner that is in BOTH, or has not acknowledged H1, may put a white argument on the new stack:
+ * unscanned. An unattached thread owns no managed pointers. */
+static uint32_t born_scanned(const struct gc *gc, const gc_mutator *m) {
+    if (m)
+        return m->black ? m->h2 : 0;
+    return gc->target.black ? gc->target.h2 : 0;
+}
+
+int gc_stack_add(tri_heap *h, gc_stack *s, gc_mutator *m) {
+    struct gc *gc = gc_of(h);
+    atomic_store_explicit(&s->state, GC_STACK_PARKED, memory_order_relaxed);
+    atomic_store_explicit(&s->scanned, born_scanned(gc, m), memory_order_relaxed);
+    os_mutex_lock(&gc->stacks_lock);
+    if (!gc->stacks)
+        gc->stacks = os_reserve_rw(REGISTRY_MAX * sizeof(gc_stack *), 4096);
+    if (!gc->stacks || (!gc->free_slots && gc->nstacks == REGISTRY_MAX)) {
+        os_mutex_unlock(&gc->stacks_lock);
+        return -ENOMEM;
+    }
+    if (gc->free_slots) {
+        s->slot = gc->free_slots - 1;
+        gc->free_slots = (uint32_t)((uintptr_t)gc->stacks[s->slot] >> 1);
+    } else {
+        s->slot = gc->nstacks++;
+    }
+    gc->stacks[s->slot] = s;
+    os_mutex_unlock(&gc->stacks_lock);
+    if (s->hi - s->lo > __atomic_load_n(&gc->stack_max, __ATOMIC_RELAXED)) {
+        os_mutex_lock(&gc->lock);
+        if (s->hi - s->lo > gc->stack_max)
+            __atomic_store_n(&gc->stack_max, s->hi - s->lo, __ATOMIC_RELAXED);
+        os_mutex_unlock(&gc->lock);
+    }
+    return 0;
+}
+
+/* Takes a parked stack out of the collector's reach. */
+static void claim(gc_stack *s, uint32_t to) {
+    uint32_t state = GC_STACK_PARKED;
+    while (!atomic_compare_exchange_weak_explicit(&s->state, &state, to, memory_order_acquire,
+                                                  memory_order_relaxed)) {
+        TRI_CHECK(state != GC_STACK_RUNNING, "a running stack is not resumed, reused or removed");
+        state = GC_STACK_PARKED;
+        os_pause();
+    }
+}
+
+void gc_stack_reborn(gc_stack *s, gc_mutator *m) {
+    atomic_store_explicit(&s->scanned, born_scanned(gc_of(m->heap), m), memory_order_relaxed);
+}
+
+void gc_stack_die(gc_stack *s) {
+    s->sp = s->hi;
+    s->extra_count = 0;
+    atomic_store_explicit(&s->state, GC_STACK_PARKED, memory_order_release); /* pairs with claim() */
+}
+
+void gc_stack_remove(tri_heap *h, gc_stack *s) {
+    struct gc *gc = gc_of(h);
+    claim(s, GC_STACK_RUNNING);
+    os_mutex_lock(&gc->stacks_lock);
+    gc->stacks[s->slot] = free_link(gc->free_slots);
+    gc->free_slots = s->slot + 1;
+    os_mutex_unlock(&gc->stacks_lock);
+}
+
+void gc_stacks_close(struct gc *gc) {
+    if (gc->stacks)
+        os_unreserve(gc->stacks, REGISTRY_MAX * sizeof(gc_stack *));
+}
+
+/* Every registered stack, by the verifier (mutators stand still) and the dumps. */
+void gc_stacks_each(struct gc *gc, void (*fn)(void *arg, gc_stack *s), void *arg) {
+    os_mutex_lock(&gc->stacks_lock);
+    for (uint32_t i = 0; i < gc->nstacks; i++)
+        if (!is_free(gc->stacks[i]))
+            fn(arg, gc->stacks[i]);
+    os_mutex_unlock(&gc->stacks_lock);
+}
+
+/* ---- park and resume ------------------------------------------------------------------------------ */
+
+void gc_stack_park(gc_mutator *m, gc_stack *s, uintptr_t sp) {
+    if (m->stack == s)
+        m->stack = NULL;
+    s->sp = sp;
+    /* Release: whoever claims the stack sees its contents, sp and extra. */
+    atomic_store_explicit(&s->state, GC_STACK_PARKED, memory_order_release);
+}
+
+/* Reports every candidate of a still stack to `fn`. */
+static void scan_on_resume(gc_mutator *m, gc_stack *s) {
+    int64_t start = os_now();
+    tri_heap *h = m->heap;
+    for (uintptr_t *p = (uintptr_t *)(s->sp & ~(uintptr_t)7); p < (uintptr_t *)s->hi; p++)
+        if (heap_contains(h, __atomic_load_n(p, __ATOMIC_RELAXED)))
+            barrier_shade(h, *p);
+    for (uint32_t i = 0; i < s->extra_count; i++)
+        barrier_shade(h, (uintptr_t)s->extra[i]);
+    atomic_store_explicit(&s->scanned, m->h2, memory_order_relaxed);
+    if (h->options.verify)
+        gc_verify_clear_dead(s->lo, s->sp & ~(uintptr_t)7);
+    gc_record(m->records, GC_RESUME_SCAN, start, os_now());
+}
+
+static TRI_NOINLINE void claim_slow(gc_mutator *m, gc_stack *s) {
+    int64_t start = os_now();
+    claim(s, GC_STACK_RUNNING);
+    gc_record(m->records, GC_WAIT_SCAN, start, os_now());
+}
+
+static TRI_NOINLINE void resume_in_cycle(gc_mutator *m, gc_stack *s) {
+    if (m->pub.barrier & TRI_SHADE_NEW) {
+        /* BOTH: it may put white objects on the stack, so an earlier scan counts no more. */
+        atomic_store_explicit(&s->scanned, 0, memory_order_relaxed);
+        return;
+    }
+    if (!m->black || atomic_load_explicit(&s->scanned, memory_order_relaxed) == m->h2)
+        return;
+    /* Acquire: pairs with the collector's DONE; from then on nothing is owed. */
+    if (atomic_load_explicit(&m->heap->term, memory_order_acquire) != TERM_DONE)
+        scan_on_resume(m, s);
+}
+
+void gc_stack_resume(gc_mutator *m, gc_stack *s) {
+    uint32_t state = GC_STACK_PARKED;
+    /* Acquire: pairs with gc_stack_park() of the thread that left it, and with the collector. */
+    if (!atomic_compare_exchange_strong_explicit(&s->state, &state, GC_STACK_RUNNING,
+                                                 memory_order_acquire, memory_order_relaxed))
+        claim_slow(m, s);
+    m->stack = s;
+    if (TRI_UNLIKELY(m->pub.barrier))
+        resume_in_cycle(m, s);
+}
+
+/* ---- H2 ----------------------------------------------------------------------------------------- */
+
+static void take_words(void *arg, const uintptr_t *words, size_t n) {
+    gc_mutator *m = arg;
+    gc_snapshot *out = m->snapshot;
+    struct gc *gc = gc_of(m->heap);
+    if (out && out->capacity - out->count >= n + 8) {
+        out->count += gc->kernel->filter(words, n, m->heap->base, m->heap->reserved,
+                                         out->words + out->count);
+        return;
+    }
+    /* No room (the copy could not be allocated before this cycle): slower, not wrong. */
+    for (size_t i = 0; i < n; i++)
+        barrier_shade(m->heap, __atomic_load_n(words + i, __ATOMIC_RELAXED));
+}
+
+void gc_stack_take(gc_mutator *m, uintptr_t sp, const void *ucontext) {
+    gc_stack *s = m->stack;
+    if (!s)
+        return;
+    uintptr_t lo = (sp - RED_ZONE) & ~(uintptr_t)7;
+    if (lo < s->lo)
+        lo = s->lo;
+    take_words(m, (const uintptr_t *)lo, (s->hi - lo) / sizeof(uintptr_t));
+    if (ucontext)
+        os_context_registers(ucontext, take_words, m);
+    if (s->extra_count)
+        take_words(m, (const uintptr_t *)s->extra, s->extra_count);
+    atomic_store_explicit(&s->scanned, gc_of(m->heap)->target.h2, memory_order_relaxed);
+    if (ucontext && m->heap->options.verify)
+        gc_verify_clear_dead(s->lo, lo); /* the handler runs on another stack */
+}
+
+/* ---- parked stacks, by the collector --------------------------------------------------------------- */
+
+static void mark_still(gc_marker *w, gc_stack *s) {
+    uintptr_t lo = s->sp & ~(uintptr_t)7;
+    gc_mark_filter(w, (const void *)lo, (s->hi - lo) / sizeof(uintptr_t));
+    for (uint32_t i = 0; i < s->extra_count; i++)
+        gc_mark_word(w, (uintptr_t)s->extra[i]);
+    if (w->gc->heap->options.verify)
+        gc_verify_clear_dead(s->lo, lo);
+}
+
+/* Claims the stack of one slot if it is parked and not scanned in this cycle. The lock keeps the
+ * entry from being removed between reading and claiming it. */
+static gc_stack *claim_slot(struct gc *gc, uint32_t slot) {
+    os_mutex_lock(&gc->stacks_lock);
+    gc_stack *s = slot < gc->nstacks ? gc->stacks[slot] : NULL;
+    uint32_t state = GC_STACK_PARKED;
+    if (is_free(s) || atomic_load_explicit(&s->scanned, memory_order_relaxed) == gc->cycle ||
+        !atomic_compare_exchange_strong_explicit(&s->state, &state, GC_STACK_SCANNING,
+                                                 memory_order_acquire, memory_order_relaxed))
+        s = NULL;
+    os_mutex_unlock(&gc->stacks_lock);
+    return s;
+}
+
+/* After H2 is complete. One pass is enough: from here on a stack only ever becomes scanned (nobody is
+ * in BOTH, and new stacks are born scanned), and one that is running now was scanned at its
+ * mutator's H2 or is scanned by the mutator that resumed it before that acknowledges anything. */
+void gc_stacks_mark_parked(struct gc *gc, gc_marker *w) {
+    os_mutex_lock(&gc->stacks_lock);
+    uint32_t n = gc->nstacks;
+    os_mutex_unlock(&gc->stacks_lock);
+    for (uint32_t i = 0; i < n; i++) {
+        gc_stack *s = claim_slot(gc, i);
+        if (!s)
+            continue;
+        mark_still(w, s);
+        atomic_store_explicit(&s->scanned, gc->cycle, memory_order_relaxed);
+        atomic_store_explicit(&s->state, GC_STACK_PARKED, memory_order_release);
+    }
+}
