@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "heap/annotate.h"
 #include "os/clock.h"
 #include "os/fault.h"
 #include "os/random.h"
@@ -433,6 +434,42 @@ Test(heap_arena, reports_how_long_a_mutator_waited_for_the_lock)
     close_heap(&h);
 }
 
+/* ---- what tools see -------------------------------------------------------------------------- */
+
+Test(heap_arena, free_pages_are_out_of_bounds_and_poisoned_where_a_tool_can_tell)
+{
+    tri_heap h;
+    open_heap(&h, 64 * MIB);
+    size_t first = alloc(&h, 2);
+    page_words(&h, first)[0] = 1;
+    page_words(&h, first + 1)[0] = 1;
+    heap_pages_free(&h, first, 1);
+#ifdef HEAP_ASAN
+    cr_assert(__asan_address_is_poisoned(page_words(&h, first)));
+    cr_assert(__asan_address_is_poisoned(page_words(&h, first + 2)), "never used");
+    cr_assert_not(__asan_address_is_poisoned(page_words(&h, first + 1)));
+#endif
+#ifdef HEAP_VALGRIND
+    if (heap_on_valgrind()) {
+        cr_assert(VALGRIND_CHECK_MEM_IS_ADDRESSABLE(page_words(&h, first), 8));
+        cr_assert(VALGRIND_CHECK_MEM_IS_ADDRESSABLE(page_words(&h, first + 2), 8));
+        cr_assert_eq(VALGRIND_CHECK_MEM_IS_DEFINED(page_words(&h, first + 1), HEAP_PAGE), 0);
+    }
+#endif
+#if defined(TRI_TORTURE) && !defined(HEAP_ASAN)
+    if (!heap_on_valgrind())
+        cr_assert_eq(page_words(&h, first)[0], 0xdbdbdbdbdbdbdbdbu);
+#endif
+    bool zeroed;
+    cr_assert_eq(heap_pages_alloc(&h, 1, &zeroed), first);
+    page_words(&h, first)[1] = 1;
+#ifdef HEAP_VALGRIND
+    if (heap_on_valgrind())
+        cr_assert(VALGRIND_CHECK_MEM_IS_DEFINED(page_words(&h, first), HEAP_PAGE));
+#endif
+    close_heap(&h);
+}
+
 /* ---- the reservation ------------------------------------------------------------------------- */
 
 Test(heap_arena, the_reservation_is_as_large_as_asked_for)
@@ -462,7 +499,7 @@ Test(heap_arena, a_limited_address_space_makes_the_reservation_smaller)
 
 static void need_faults(void)
 {
-    if (os_fault_configure(NULL) == -ENOSYS)
+    if (os_fault_configure("vm.none:1") == -ENOSYS)
         cr_skip_test("faults are compiled out");
 }
 
