@@ -12,15 +12,16 @@
 #include <sys/mman.h>
 #include <sys/types.h>
 
-extern void *__interceptor_mmap64(void *addr, size_t size, int prot, int flags, int fd, off64_t offset);
+extern void *__interceptor_mmap64(void *addr, size_t size, int prot, int flags, int fd,
+                                  off64_t offset);
 extern int __interceptor_mincore(void *addr, size_t size, unsigned char *resident);
 
 #if defined(__x86_64__)
-#define ARENA_FIRST UINT64_C(0x200000000000) /* where Criterion may place it */
-#define ARENA_END UINT64_C(0x600000000000)
+#define ARENA_FIRST   UINT64_C(0x200000000000) /* where Criterion may place it */
+#define ARENA_END     UINT64_C(0x600000000000)
 #define ALLOWED_FIRST UINT64_C(0x550000000000) /* where it goes instead: 320 GiB */
-#define ALLOWED_END UINT64_C(0x555000000000)
-#define ARENA_ALIGN UINT64_C(0x1000000)
+#define ALLOWED_END   UINT64_C(0x555000000000)
+#define ARENA_ALIGN   UINT64_C(0x1000000)
 
 static int in_range(const void *addr, uint64_t first, uint64_t end)
 {
