@@ -134,12 +134,15 @@ int gc_open(tri_heap *h) {
         goto fail_signals;
     gc_pacer_open(gc);
     gc->last_end = os_now();
+    if ((err = gc_fork_register(h)))
+        goto fail_fork;
     if ((err = gc_start_threads(gc)))
         goto fail_threads;
-    gc_fork_register(h);
     return 0;
 
 fail_threads:
+    gc_fork_unregister(h);
+fail_fork:
     if (gc->signals)
         gc_signals_close();
 fail_signals:

@@ -118,6 +118,10 @@ typedef struct gc_hooks {
     /* Runs fn(arg) as a blocking call of the current coroutine or thread: its stack stands still and
      * its P is handed off. Default: gc_block() around the call. */
     void (*blocking)(void (*fn)(void *), void *arg);
+    /* Around fork(): take the scheduler's locks, release them, drop what the child has not. */
+    void (*fork_prepare)(tri_heap *h);
+    void (*fork_release)(tri_heap *h);
+    void (*fork_child)(tri_heap *h);
     /* poll bit 1 was seen at a safepoint outside the runtime: yield. */
     void (*preempt)(gc_mutator *m);
 } gc_hooks;

@@ -243,6 +243,7 @@ static void wait_for_acks(struct gc *gc, uint32_t seen, int64_t now, int64_t sta
 void gc_handshake(struct gc *gc, gc_step step, gc_target target) {
     int64_t start = os_now();
     int64_t complain_at = start + WATCHDOG_NS;
+    os_mutex_lock(&gc->handshake_lock);
     os_mutex_lock(&gc->lock);
     uint64_t epoch = atomic_load_explicit(&gc->epoch, memory_order_relaxed) + 1;
     gc->target = target;
@@ -262,5 +263,6 @@ void gc_handshake(struct gc *gc, gc_step step, gc_target target) {
         wait_for_acks(gc, seen, now, start);
     }
     atomic_thread_fence(memory_order_seq_cst);
+    os_mutex_unlock(&gc->handshake_lock);
     gc_book_measure(gc->book, GC_REACH, os_now() - start);
 }

@@ -86,6 +86,8 @@ struct gc {
     gc_snapshot *spare;       /* lock */
     size_t stack_max;         /* lock: largest stack registered */
 
+    os_mutex handshake_lock;  /* held by the collector throughout a handshake, and by fork() */
+
     /* The handshake in flight. step is written before epoch (release) and read after it (acquire);
      * it does not change until all have acknowledged. */
     _Atomic uint32_t step;
@@ -142,6 +144,7 @@ struct gc {
 
     struct gc_verifier *verifier;
     int collector_tid;
+    bool was_marking;  /* at fork(): mark bits are to be discarded */
     bool forked;       /* this is a child of fork(): no collector threads */
     tri_heap *fork_next; /* list of heaps for the fork handlers */
 };
@@ -211,9 +214,5 @@ void gc_trigger(tri_heap *h);
 
 /* collector.c */
 int gc_start_threads(struct gc *gc);
-
-/* fork.c */
-void gc_fork_register(tri_heap *h);
-void gc_fork_unregister(tri_heap *h);
 
 #endif

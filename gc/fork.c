@@ -1,0 +1,169 @@
+/* fork(): the child has this heap's memory, one thread, and whatever state the rest were in.
+ *
+ * Before the fork, the forking thread takes every lock of every heap, with no handshake open, so that
+ * no structure under a lock is half changed in the child. It waits for a handshake as a blocked
+ * mutator, or the handshake would wait for it.
+ *
+ * In the child there are no collector threads. A cycle that was under way is abandoned: the barrier
+ * is off, marking never becomes complete, so nothing is swept that was not already being swept, and
+ * nothing is freed. The child may allocate, and call exec. It collects again only after
+ * tri_restart() has brought the heap into the state between two cycles and started new threads.
+ *
+ * A thread of the parent that was in the middle of a lock-free step when the fork came may have held
+ * a span that no set contains now. It is found by its number when tri_restart() sweeps.
+ *
+ * The list of heaps is process-wide because pthread_atfork() is; it cannot be undone either, so the
+ * handlers are installed once.
+ */
+#include "gc/fork.h"
+
+#include <errno.h>
+
+#include "gc/state.h"
+#include "os/context.h"
+#include "os/fork.h"
+
+static os_mutex list_lock = OS_MUTEX_INIT;
+static tri_heap *list;
+static bool installed;
+
+/* ---- prepare ---------------------------------------------------------------------------------------- */
+
+static void lock_blocked(void *arg, void *sp) {
+    struct gc *gc = arg;
+    gc_mutator *m = gc_self();
+    gc_block(m, (uintptr_t)sp);
+    os_mutex_lock(&gc->handshake_lock);
+    gc_unblock(m);
+}
+
+static void prepare_heap(tri_heap *h) {
+    struct gc *gc = gc_of(h);
+    if (gc_attached())
+        os_call_spilled(lock_blocked, gc);
+    else
+        os_mutex_lock(&gc->handshake_lock);
+    if (gc->hooks.fork_prepare)
+        gc->hooks.fork_prepare(h);
+    os_mutex_lock(&gc->request_lock);
+    os_mutex_lock(&gc->stacks_lock);
+    os_mutex_lock(&gc->roots_lock);
+    heap_fork_prepare(h);
+    os_mutex_lock(&gc->lock);
+}
+
+static void prepare(void) {
+    os_mutex_lock(&list_lock);
+    for (tri_heap *h = list; h; h = gc_of(h)->fork_next)
+        prepare_heap(h);
+}
+
+/* ---- parent ------------------------------------------------------------------------------------------ */
+
+static void release_heap(tri_heap *h) {
+    struct gc *gc = gc_of(h);
+    os_mutex_unlock(&gc->lock);
+    heap_fork_release(h);
+    os_mutex_unlock(&gc->roots_lock);
+    os_mutex_unlock(&gc->stacks_lock);
+    os_mutex_unlock(&gc->request_lock);
+    if (gc->hooks.fork_release)
+        gc->hooks.fork_release(h);
+    os_mutex_unlock(&gc->handshake_lock);
+}
+
+static void parent(void) {
+    for (tri_heap *h = list; h; h = gc_of(h)->fork_next)
+        release_heap(h);
+    os_mutex_unlock(&list_lock);
+}
+
+/* ---- child -------------------------------------------------------------------------------------------- */
+
+static bool is_mine(const gc_mutator *m) {
+    if (gc_attached())
+        for (gc_mutator *each = gc_self(); each; each = each->thread_next)
+            if (each == m)
+                return true;
+    return false;
+}
+
+/* The mutators of threads that do not exist here are forgotten; their memory is not reclaimed, since
+ * the run tables they own may be in any state. */
+static void keep_own_mutators(struct gc *gc) {
+    gc_mutator *m = gc->mutators;
+    gc->mutators = NULL;
+    gc->nmutators = 0;
+    while (m) {
+        gc_mutator *next = m->next;
+        if (is_mine(m)) {
+            m->prev = NULL;
+            m->next = gc->mutators;
+            if (m->next)
+                m->next->prev = m;
+            gc->mutators = m;
+            gc->nmutators++;
+        }
+        m = next;
+    }
+}
+
+static void calm(gc_mutator *m) {
+    struct gc *gc = gc_of(m->heap);
+    m->pub.barrier = 0;
+    m->pub.poll = 0;
+    m->nbuffer = 0;
+    m->black = false;
+    m->tid = os_thread_tid();
+    atomic_store(&m->acked, atomic_load(&gc->epoch));
+}
+
+static void child_heap(tri_heap *h) {
+    struct gc *gc = gc_of(h);
+    gc->forked = true;
+    gc->was_marking = atomic_load(&gc->marking);
+    atomic_store(&h->term, TERM_DONE);
+    atomic_store(&h->trigger, UINT64_MAX);
+    atomic_store(&gc->assist_bytes, UINT64_MAX);
+    atomic_store(&gc->marking, false);
+    atomic_store(&gc->active, 0);
+    gc->running = false;
+    keep_own_mutators(gc);
+    for (gc_mutator *m = gc->mutators; m; m = m->next)
+        calm(m);
+    gc->target.barrier = 0;
+    gc->target.black = false;
+}
+
+static void child(void) {
+    for (tri_heap *h = list; h; h = gc_of(h)->fork_next) {
+        child_heap(h);
+        if (gc_of(h)->hooks.fork_child)
+            gc_of(h)->hooks.fork_child(h);
+    }
+    /* This thread holds the locks here as it did in the parent. */
+    parent();
+}
+
+/* ---- registration --------------------------------------------------------------------------------------- */
+
+int gc_fork_register(tri_heap *h) {
+    os_mutex_lock(&list_lock);
+    int err = installed ? 0 : os_atfork(prepare, parent, child);
+    if (!err) {
+        installed = true;
+        gc_of(h)->fork_next = list;
+        list = h;
+    }
+    os_mutex_unlock(&list_lock);
+    return err;
+}
+
+void gc_fork_unregister(tri_heap *h) {
+    os_mutex_lock(&list_lock);
+    tri_heap **at = &list;
+    while (*at != h)
+        at = &gc_of(*at)->fork_next;
+    *at = gc_of(h)->fork_next;
+    os_mutex_unlock(&list_lock);
+}
