@@ -177,6 +177,28 @@ int os_populate(void *p, size_t size)
     return 0;
 }
 
+// Whether the kernel knows guard marks. Asking it is not enough: user-mode emulators take any advice and
+// do nothing. A mark drops what was in the page, so a page that keeps its contents was not marked.
+static bool marks_work(void)
+{
+    enum { UNKNOWN, YES, NO };
+    static _Atomic int cached;
+    int known = atomic_load_explicit(&cached, memory_order_relaxed);
+    if (__builtin_expect(known == UNKNOWN, 0)) {
+        size_t page = os_page_size();
+        char *p = map(page, PROT_READ | PROT_WRITE);
+        if (!p)
+            return false;
+        *(volatile char *)p = 1;
+        bool ok = advise(p, page, ADVICE_GUARD_INSTALL) == 0 &&
+                  advise(p, page, ADVICE_GUARD_REMOVE) == 0 && *(volatile char *)p == 0;
+        munmap(p, page);
+        known = ok ? YES : NO;
+        atomic_store_explicit(&cached, known, memory_order_relaxed);
+    }
+    return known == YES;
+}
+
 // Set once a guard had to be made with mprotect: taking one away must then undo that as well.
 static _Atomic bool guards_by_protection;
 
@@ -187,7 +209,7 @@ int os_guard(void *p, size_t size)
         return e;
     e = os_fault_error("vm.guard_install");
     if (!e)
-        e = advise(p, size, ADVICE_GUARD_INSTALL);
+        e = !marks_work() ? -EINVAL : advise(p, size, ADVICE_GUARD_INSTALL);
     if (e != -EINVAL)
         return e;
     atomic_store_explicit(&guards_by_protection, true, memory_order_relaxed);
@@ -205,7 +227,7 @@ int os_unguard(void *p, size_t size)
         return e;
     e = os_fault_error("vm.guard_remove");
     if (!e)
-        e = advise(p, size, ADVICE_GUARD_REMOVE);
+        e = !marks_work() ? -EINVAL : advise(p, size, ADVICE_GUARD_REMOVE);
     if (e && e != -EINVAL)
         return e;
     // Relaxed is enough: whoever takes a guard away learnt of it after it was made.
