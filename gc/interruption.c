@@ -165,6 +165,16 @@ double gc_book_mmu(gc_record_book *b, int64_t window_ns)
     return 1.0 - (double)worst / (double)window_ns;
 }
 
+uint64_t gc_book_resident(gc_record_book *b)
+{
+    os_mutex_lock(&b->lock);
+    uint64_t n = os_resident(b, sizeof *b);
+    for (const gc_records *r = b->live; r; r = r->next)
+        n += os_resident(r, sizeof *r);
+    os_mutex_unlock(&b->lock);
+    return n;
+}
+
 void gc_book_reset(gc_record_book *b)
 {
     os_mutex_lock(&b->lock);
