@@ -158,7 +158,6 @@ struct heap_arena;    /* arena.c: page allocator */
 struct heap_numbers;  /* span.c: span structures, their numbers, bitmap records */
 struct heap_types;    /* types.c: registry */
 struct heap_central;  /* mcentral.c: classes with their sets of spans, and how far the sweep is */
-struct heap_counters; /* for memstats */
 
 struct tri_heap {
     /* Constant after creation. */
@@ -182,7 +181,9 @@ struct tri_heap {
     _Atomic(heap_span *) grey;
 
     /* Pacing. When a slow path sees live >= trigger it calls hooks.trigger. */
-    _Atomic uint64_t live;      /* bytes: marked by the last cycle + reserved since */
+    /* Bytes: found live by the last sweep + reserved since. While a sweep runs, what it has not come
+     * to yet counts in full. The heap room adds and subtracts; nobody sets it. */
+    _Atomic uint64_t live;
     _Atomic uint64_t trigger;
 
     _Atomic uint64_t memory_limit;
@@ -193,7 +194,6 @@ struct tri_heap {
     struct heap_numbers *numbers;
     struct heap_types *types;
     struct heap_central *central;
-    struct heap_counters *counters;
 
     os_mutex caches_lock;
     heap_cache *caches;

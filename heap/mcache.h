@@ -1,0 +1,22 @@
+/* What a cache keeps beside its run tables. */
+#ifndef HEAP_MCACHE_H
+#define HEAP_MCACHE_H
+
+#include "heap/heap.h"
+#include "heap/sizeclass.h"
+
+/* Reserved by this cache for one cell, issued or not. Written by the owner alone. */
+typedef struct heap_cache_count {
+    _Atomic uint64_t objects, bytes;
+} heap_cache_count;
+
+typedef struct heap_cache_private {
+    void *memory;             /* counts and tables: one reservation */
+    heap_cache_count *counts; /* by cell */
+    /* Per table: the mixed span of each size class that runs are cut from, and those that are used up
+     * or may not be refilled from, linked by link[1]. All HELD. */
+    heap_span *mixed[2][HEAP_SIZE_CLASSES];
+    heap_span *spent[2];
+} heap_cache_private;
+
+#endif
