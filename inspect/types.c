@@ -15,6 +15,8 @@ typedef struct visitor {
 static bool visit(void *arg, const heap_type_stats *s)
 {
     const visitor *v = arg;
+    if (!s->mallocs)
+        return true;
     tri_type_stats stats = {
         .name = s->layout->name,
         .type = s->layout->type,

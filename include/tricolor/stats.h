@@ -24,10 +24,11 @@ typedef struct tri_size_stats {
 } tri_size_stats;
 
 /* Bytes, unless it says otherwise. Objects are counted when their slots are issued, not when a run
- * of slots is reserved, and are freed when they are swept. */
+ * of slots is reserved, and are freed when they are swept. While threads allocate, the part of a
+ * run that is being issued may be counted or not; at rest all is exact. */
 typedef struct tri_memstats {
     /* General. sys is the sum of the *_sys fields. */
-    uint64_t alloc; /* of live objects and of dead ones that are not swept yet; = heap_alloc */
+    uint64_t alloc;       /* of objects, live or dead and not swept yet; = heap_alloc */
     uint64_t total_alloc; /* ever allocated */
     uint64_t sys;         /* taken from the system */
     uint64_t lookups;     /* always 0, as in Go */
@@ -36,12 +37,11 @@ typedef struct tri_memstats {
 
     /* The heap. heap_sys == heap_idle + heap_inuse. */
     uint64_t heap_alloc;
-    uint64_t heap_sys;   /* of the reservation: what was ever taken into use */
-    uint64_t heap_idle;  /* in no span: can be given back, or reused */
-    uint64_t heap_inuse; /* in spans with at least one object, or held by a run table */
-    uint64_t
-        heap_released;     /* of heap_idle, what the system has got back: not in the resident set */
-    uint64_t heap_objects; /* objects: live, or dead and not swept yet */
+    uint64_t heap_sys;      /* of the reservation: what was ever taken into use */
+    uint64_t heap_idle;     /* in no span: can be given back, or reused */
+    uint64_t heap_inuse;    /* in spans with at least one object, or held by a run table */
+    uint64_t heap_released; /* of heap_idle, what the system has: not in the resident set */
+    uint64_t heap_objects;  /* objects: live, or dead and not swept yet */
 
     /* What else the library keeps. */
     uint64_t stack_inuse; /* stacks of coroutines; threads' own stacks are the system's business */
@@ -55,7 +55,8 @@ typedef struct tri_memstats {
     uint64_t other_sys;
 
     /* The collector. A pause of Go's is a stop of the world; there is none here. In its place
-     * stands the longest single interruption of any one mutator in a handshake of that collection. */
+     * stands the longest single interruption of any one mutator in a handshake of that
+     * collection. */
     uint64_t next_gc;               /* heap_alloc at which a collection is meant to be done */
     uint64_t last_gc;               /* nanoseconds since 1970 of the last collection's end, or 0 */
     uint64_t pause_total_ns;        /* sum over all collections */
@@ -67,8 +68,8 @@ typedef struct tri_memstats {
     bool enable_gc;                 /* always true; a gogc below 0 leaves limits and requests */
     bool debug_gc;                  /* always false, as in Go */
 
-    tri_size_stats
-        by_size[TRI_SIZE_CLASSES]; /* objects up to 32 KiB; larger ones are in no class */
+    /* Objects of up to 32 KiB; larger ones are in no class. */
+    tri_size_stats by_size[TRI_SIZE_CLASSES];
 } tri_memstats;
 
 /* A snapshot in which the equations above hold. The struct is large (6 KiB). Always 0. */
