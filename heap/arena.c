@@ -175,7 +175,7 @@ static void arena_take(struct heap_arena *a, arena_request *r, size_t chunk, siz
         a->broken -= c->broken;
         c->broken = false;
     }
-    r->zeroed &= !heap_bits_count(c->dirty, first, n);
+    r->zeroed &= heap_bits_next(c->dirty, first + n, first, 0) == first + n;
     heap_chunk_take(c, first, n);
     a->released -= before - c->nreleased;
 }
@@ -226,7 +226,8 @@ static arena_answer arena_try_partial(tri_heap *h, arena_request *r, size_t chun
     struct heap_arena *a = h->arena;
     heap_chunk *c = &a->fill.chunks[chunk];
     size_t first = heap_chunk_find(c, r->npages);
-    if (!arena_hold_allowed(h, r, heap_bits_count(c->released, first, r->npages)))
+    if (!arena_hold_allowed(h, r,
+                            c->nreleased ? heap_bits_count(c->released, first, r->npages) : 0))
         return ARENA_HELD;
     arena_detach(a, chunk);
     r->page = chunk * HEAP_CHUNK_PAGES + first;

@@ -2,7 +2,7 @@
  *
  * The page allocator asks the same few questions of two kinds of set, the pages of one chunk (four
  * words) and the chunks of the heap (up to a few thousand): where is the first run of k members, how
- * long is the longest, which of this range are members. Go answers them with a radix tree of (start,
+ * long is the longest (chunk.c), which of this range are members. Go answers them with a radix tree of (start,
  * longest, end) summaries, which pays off when a run may lie anywhere in the heap. Here runs of pages
  * never leave their chunk and runs of chunks are looked for once per 2 MiB, so plain words will do.
  *
@@ -91,15 +91,6 @@ static inline size_t heap_bits_find(const uint64_t *w, size_t n, size_t k)
         if (len >= k)
             return at;
     return HEAP_NO_BIT;
-}
-
-static inline size_t heap_bits_longest(const uint64_t *w, size_t n)
-{
-    size_t at = 0, best = 0;
-    for (size_t len; (len = heap_bits_run(w, n, &at)); at += len)
-        if (len > best)
-            best = len;
-    return best;
 }
 
 /* The highest member, or HEAP_NO_BIT. Members at and above n must not exist. */

@@ -27,49 +27,145 @@
 
 /* ---- one chunk ------------------------------------------------------------------------------- */
 
-static void chunk_warm_pages(const heap_chunk *c, uint64_t *out)
+/* A set of pages as a value. A run of k pages that starts at page i is bit i of `pages` after k - 1 of
+ * its right shifts were intersected; doubling the shift makes that log k steps, whatever the set looks
+ * like. Walking from run to run takes one step a run, and a chunk can have 128. */
+typedef struct chunk_set {
+    uint64_t w[HEAP_CHUNK_WORDS];
+} chunk_set;
+
+static chunk_set chunk_and_shifted(const chunk_set *a, const chunk_set *b, size_t shift)
 {
+    chunk_set out = {{0}};
+    size_t words = shift / 64, bits = shift % 64;
+    for (size_t i = 0; i + words < HEAP_CHUNK_WORDS; i++) {
+        uint64_t x = b->w[i + words] >> bits;
+        if (bits && i + words + 1 < HEAP_CHUNK_WORDS)
+            x |= b->w[i + words + 1] << (64 - bits);
+        out.w[i] = a->w[i] & x;
+    }
+    return out;
+}
+
+static bool chunk_set_empty(const chunk_set *s)
+{
+    return !(s->w[0] | s->w[1] | s->w[2] | s->w[3]);
+}
+
+/* Where the first run of at least k begins; there is one. */
+static size_t chunk_set_find(chunk_set s, size_t k)
+{
+    for (size_t len = 1; len < k;) {
+        size_t shift = k - len < len ? k - len : len;
+        s = chunk_and_shifted(&s, &s, shift);
+        len += shift;
+    }
+    return heap_bits_next(s.w, HEAP_CHUNK_PAGES, 0, 0);
+}
+
+static size_t chunk_set_longest(const chunk_set *s)
+{
+    chunk_set starts[9] = {*s}; /* [j]: of runs of at least 2^j */
+    size_t j = 0;
+    if (chunk_set_empty(s))
+        return 0;
+    while (j < 8) {
+        starts[j + 1] = chunk_and_shifted(&starts[j], &starts[j], (size_t)1 << j);
+        if (chunk_set_empty(&starts[j + 1]))
+            break;
+        j++;
+    }
+    size_t len = (size_t)1 << j;
+    chunk_set best = starts[j];
+    while (len < HEAP_CHUNK_PAGES && j-- > 0) {
+        chunk_set longer = chunk_and_shifted(&best, &starts[j], len);
+        if (chunk_set_empty(&longer))
+            continue;
+        best = longer;
+        len += (size_t)1 << j;
+    }
+    return len;
+}
+
+static chunk_set chunk_free_pages(const heap_chunk *c)
+{
+    chunk_set s;
+    memcpy(s.w, c->free, sizeof s.w);
+    return s;
+}
+
+static chunk_set chunk_warm_pages(const heap_chunk *c)
+{
+    chunk_set s;
     for (size_t i = 0; i < HEAP_CHUNK_WORDS; i++)
-        out[i] = c->free[i] & ~c->released[i];
+        s.w[i] = c->free[i] & ~c->released[i];
+    return s;
 }
 
-static size_t chunk_longest_warm(const heap_chunk *c)
+/* Mostly the first run is so long that the others together are no longer. */
+static uint16_t chunk_longest(const chunk_set *s, size_t members)
 {
-    uint64_t warm[HEAP_CHUNK_WORDS];
-    chunk_warm_pages(c, warm);
-    return heap_bits_longest(warm, HEAP_CHUNK_PAGES);
+    size_t at = 0, first = heap_bits_run(s->w, HEAP_CHUNK_PAGES, &at);
+    return (uint16_t)(first * 2 >= members ? first : chunk_set_longest(s));
 }
 
+/* After any change. The counts are kept by whoever changes the bits: without a special instruction
+ * it takes longer to count them than to look for a run. */
 static void chunk_measure(heap_chunk *c)
 {
-    c->nfree = (uint16_t)heap_bits_count(c->free, 0, HEAP_CHUNK_PAGES);
-    c->nreleased = (uint16_t)heap_bits_count(c->released, 0, HEAP_CHUNK_PAGES);
-    c->longest = (uint16_t)heap_bits_longest(c->free, HEAP_CHUNK_PAGES);
-    c->warm = c->nreleased ? (uint16_t)chunk_longest_warm(c) : c->longest;
+    chunk_set free = chunk_free_pages(c);
+    c->longest = chunk_longest(&free, c->nfree);
+    c->warm = c->longest;
+    if (c->nreleased) {
+        chunk_set warm = chunk_warm_pages(c);
+        c->warm = chunk_longest(&warm, c->nfree);
+    }
+}
+
+static void chunk_set_released(heap_chunk *c, size_t first, size_t n, bool released)
+{
+    size_t before = c->nreleased ? heap_bits_count(c->released, first, n) : 0;
+    if (released)
+        heap_bits_set(c->released, first, n);
+    else
+        heap_bits_clear(c->released, first, n);
+    c->nreleased = (uint16_t)(c->nreleased - before + (released ? n : 0));
 }
 
 void heap_chunk_init(heap_chunk *c)
 {
     memset(c, 0, sizeof *c);
     heap_bits_set(c->free, 0, HEAP_CHUNK_PAGES);
-    heap_bits_set(c->released, 0, HEAP_CHUNK_PAGES);
+    c->nfree = HEAP_CHUNK_PAGES;
+    chunk_set_released(c, 0, HEAP_CHUNK_PAGES, true);
     chunk_measure(c);
 }
 
 size_t heap_chunk_find(const heap_chunk *c, size_t n)
 {
     TRI_ASSERT(n <= c->longest, "looking for more pages than the chunk has in a row");
-    if (c->nreleased == 0 || c->warm < n)
-        return heap_bits_find(c->free, HEAP_CHUNK_PAGES, n);
-    uint64_t warm[HEAP_CHUNK_WORDS];
-    chunk_warm_pages(c, warm);
-    return heap_bits_find(warm, HEAP_CHUNK_PAGES, n);
+    bool any = c->nreleased == 0 || c->warm < n;
+    return chunk_set_find(any ? chunk_free_pages(c) : chunk_warm_pages(c), n);
+}
+
+static void chunk_remove(heap_chunk *c, size_t first, size_t n)
+{
+    TRI_ASSERT(!c->filed, "changing a chunk while it is filed by what it was");
+    TRI_ASSERT(heap_bits_count(c->free, first, n) == n, "taking pages that are not free");
+    heap_bits_clear(c->free, first, n);
+    c->nfree = (uint16_t)(c->nfree - n);
 }
 
 void heap_chunk_take(heap_chunk *c, size_t first, size_t n)
 {
-    heap_chunk_lend(c, first, n);
-    heap_bits_clear(c->released, first, n);
+    chunk_remove(c, first, n);
+    chunk_set_released(c, first, n, false);
+    chunk_measure(c);
+}
+
+void heap_chunk_lend(heap_chunk *c, size_t first, size_t n)
+{
+    chunk_remove(c, first, n);
     chunk_measure(c);
 }
 
@@ -81,15 +177,7 @@ void heap_chunk_give(heap_chunk *c, size_t first, size_t n)
 void heap_chunk_touch(heap_chunk *c)
 {
     TRI_ASSERT(!c->filed, "changing a chunk while it is filed by what it was");
-    memset(c->released, 0, sizeof c->released);
-    chunk_measure(c);
-}
-
-void heap_chunk_lend(heap_chunk *c, size_t first, size_t n)
-{
-    TRI_ASSERT(!c->filed, "changing a chunk while it is filed by what it was");
-    TRI_ASSERT(heap_bits_count(c->free, first, n) == n, "taking pages that are not free");
-    heap_bits_clear(c->free, first, n);
+    chunk_set_released(c, 0, HEAP_CHUNK_PAGES, false);
     chunk_measure(c);
 }
 
@@ -98,22 +186,20 @@ void heap_chunk_return(heap_chunk *c, size_t first, size_t n, bool released)
     TRI_ASSERT(!c->filed, "changing a chunk while it is filed by what it was");
     TRI_CHECK(heap_bits_count(c->free, first, n) == 0, "freeing pages that are free already");
     heap_bits_set(c->free, first, n);
-    if (released) {
-        heap_bits_set(c->released, first, n);
+    c->nfree = (uint16_t)(c->nfree + n);
+    chunk_set_released(c, first, n, released);
+    if (released)
         heap_bits_clear(c->dirty, first, n);
-    } else {
-        heap_bits_clear(c->released, first, n);
+    else
         heap_bits_set(c->dirty, first, n);
-    }
     chunk_measure(c);
 }
 
 size_t heap_chunk_warm_run(const heap_chunk *c, size_t min, size_t grain, size_t *first)
 {
-    uint64_t warm[HEAP_CHUNK_WORDS];
-    chunk_warm_pages(c, warm);
+    chunk_set warm = chunk_warm_pages(c);
     size_t at = 0, found = 0;
-    for (size_t len; (len = heap_bits_run(warm, HEAP_CHUNK_PAGES, &at)); at += len) {
+    for (size_t len; (len = heap_bits_run(warm.w, HEAP_CHUNK_PAGES, &at)); at += len) {
         size_t lo = (at + grain - 1) / grain * grain, hi = (at + len) / grain * grain;
         if (len < min || hi <= lo)
             continue;
@@ -125,11 +211,11 @@ size_t heap_chunk_warm_run(const heap_chunk *c, size_t min, size_t grain, size_t
 
 void heap_chunk_check(const heap_chunk *c)
 {
-    heap_chunk copy = *c;
-    chunk_measure(&copy);
-    TRI_CHECK(copy.nfree == c->nfree && copy.nreleased == c->nreleased,
+    chunk_set free = chunk_free_pages(c), warm = chunk_warm_pages(c);
+    TRI_CHECK(c->nfree == heap_bits_count(c->free, 0, HEAP_CHUNK_PAGES) &&
+                  c->nreleased == heap_bits_count(c->released, 0, HEAP_CHUNK_PAGES),
               "a chunk's counts differ from its bits");
-    TRI_CHECK(copy.longest == c->longest && copy.warm == c->warm,
+    TRI_CHECK(c->longest == chunk_set_longest(&free) && c->warm == chunk_set_longest(&warm),
               "a chunk's longest runs differ from its bits");
     for (size_t i = 0; i < HEAP_CHUNK_WORDS; i++)
         TRI_CHECK(!(c->released[i] & c->dirty[i]), "a page is released and dirty");

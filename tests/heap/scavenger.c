@@ -3,6 +3,8 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "heap/arena.h"
@@ -175,6 +177,42 @@ Test(heap_scavenger, a_torn_chunk_that_drains_is_released_and_used_as_a_whole)
     cr_assert_eq(heap_pages_alloc(&h, 1, &zeroed), 0);
     cr_assert(zeroed);
     cr_assert_eq(released(&h), 0, "a huge page may back all of it");
+    close_heap(&h);
+}
+
+/* Whether the kernel's flags of the mapping around p contain `flag`. */
+static bool mapping_has(const void *p, const char *flag)
+{
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[512];
+    bool inside = false, has = false;
+    cr_assert(f);
+    while (fgets(line, sizeof line, f)) {
+        uintptr_t lo, hi;
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &lo, &hi) == 2)
+            inside = (uintptr_t)p >= lo && (uintptr_t)p < hi;
+        else if (inside && strncmp(line, "VmFlags:", 8) == 0)
+            has = strstr(line, flag) != NULL;
+    }
+    fclose(f);
+    return has;
+}
+
+Test(heap_scavenger, the_kernel_is_told_not_to_fill_the_holes_of_a_torn_chunk_again)
+{
+    tri_heap h;
+    open_heap(&h, 64 * MIB);
+    alloc_touched(&h, HEAP_CHUNK_PAGES);
+    if (!mapping_has(address(&h, 0), " hg"))
+        cr_skip_test("this kernel has no huge pages");
+    heap_pages_free(&h, 32, 32);
+    heap_scavenge(&h, SIZE_MAX);
+    cr_assert(mapping_has(address(&h, 32), " nh"));
+    heap_pages_free(&h, 0, 32);
+    heap_pages_free(&h, 64, HEAP_CHUNK_PAGES - 64);
+    heap_scavenge(&h, SIZE_MAX);
+    alloc_touched(&h, 1);
+    cr_assert(mapping_has(address(&h, 32), " hg"), "used as a whole, it may be huge again");
     close_heap(&h);
 }
 
