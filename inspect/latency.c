@@ -61,6 +61,11 @@ int tri_mutator_waits(tri_heap *heap, tri_latency *out)
     return read_measure(heap, GC_WAIT_MUTATOR, out);
 }
 
+int tri_lock_waits(tri_heap *heap, tri_latency *out)
+{
+    return read_measure(heap, GC_LOCK_WAIT, out);
+}
+
 double tri_mmu(tri_heap *heap, int64_t window_ns)
 {
     return gc_mmu_window_of(window_ns) < 0 ? -1 : gc_book_mmu(gc_book(heap), window_ns);

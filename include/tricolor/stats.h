@@ -103,6 +103,9 @@ TRI_API int tri_reach_time(tri_heap *heap, tri_latency *out);
 /* How long mutators waited for other mutators on the collector's account; the count is meant to be
  * 0. Always returns 0. */
 TRI_API int tri_mutator_waits(tri_heap *heap, tri_latency *out);
+/* How long mutators waited for the lock of the page heap, which refills and large objects take.
+ * Always returns 0. */
+TRI_API int tri_lock_waits(tri_heap *heap, tri_latency *out);
 
 /* Minimum mutator utilisation: the lowest share of any window of that length that any mutator had
  * to itself, 0..1; 1 if none was ever interrupted. Windows: 1, 10 and 100 ms, in nanoseconds; any
