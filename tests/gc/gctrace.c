@@ -2,9 +2,12 @@
 #include <criterion/criterion.h>
 #include <locale.h>
 #include <regex.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "gc/gctrace.h"
+#include "tricolor/heap.h"
 
 static char line[GC_TRACE_LINE];
 
@@ -111,7 +114,8 @@ Test(gctrace, the_start_is_in_seconds_with_three_decimals)
     }
 }
 
-Test(gctrace, every_line_parses_by_the_documented_format)
+/* The documented format as a pattern; N stands for a duration. */
+static void compile_format(regex_t *re)
 {
     static const char pattern[] =
         "^gc [0-9]+ @[0-9]+\\.[0-9]{3}s [0-9]+%: N\\+N\\+N ms clock, N\\+N/N/N\\+N ms cpu, "
@@ -119,13 +123,18 @@ Test(gctrace, every_line_parses_by_the_documented_format)
         "[0-9]+ P( \\(forced\\))?$";
     char expanded[512], *to = expanded;
     for (const char *p = pattern; *p; p++)
-        if (*p == 'N' && p[1] != '0')
-            to = strcpy(to, "[0-9]+(\\.[0-9]{1,3})?") + 21;
+        if (*p == 'N')
+            to = stpcpy(to, "[0-9]+(\\.[0-9]{1,3})?");
         else
             *to++ = *p;
     *to = 0;
+    cr_assert_eq(regcomp(re, expanded, REG_EXTENDED | REG_NOSUB), 0);
+}
+
+Test(gctrace, every_line_parses_by_the_documented_format)
+{
     regex_t re;
-    cr_assert_eq(regcomp(&re, expanded, REG_EXTENDED | REG_NOSUB), 0);
+    compile_format(&re);
     int64_t ns = 1;
     for (int i = 0; i < 60; i++, ns = ns * 2 + 1) {
         gc_trace t = {.cycle = (uint64_t)ns,
@@ -144,6 +153,45 @@ Test(gctrace, every_line_parses_by_the_documented_format)
         cr_assert_eq(regexec(&re, format(&t), 0, NULL, 0), 0, "%s", line);
     }
     regfree(&re);
+}
+
+static void collect_with_trace(int n)
+{
+    tri_options options;
+    tri_heap *heap;
+    cr_assert_eq(tri_options_init(&options), 0);
+    options.gctrace = true;
+    options.gogc = -1;
+    cr_assert_eq(tri_heap_create(&options, &heap), 0);
+    for (int i = 0; i < n; i++)
+        cr_assert_eq(tri_collect(heap), 0);
+    cr_assert_eq(tri_heap_destroy(heap), 0);
+}
+
+Test(gctrace, each_collection_prints_one_line_to_standard_error)
+{
+    int ends[2], saved = dup(2);
+    cr_assert_eq(pipe(ends), 0);
+    dup2(ends[1], 2);
+    collect_with_trace(3);
+    dup2(saved, 2);
+    close(ends[1]);
+    FILE *in = fdopen(ends[0], "r");
+    regex_t re;
+    compile_format(&re);
+    for (int i = 1; i <= 3; i++) {
+        char start[16], *end;
+        cr_assert(fgets(line, sizeof line, in), "only %d lines", i - 1);
+        cr_assert((end = strchr(line, '\n')));
+        *end = 0;
+        cr_assert_eq(regexec(&re, line, 0, NULL, 0), 0, "%s", line);
+        snprintf(start, sizeof start, "gc %d @", i);
+        cr_assert(!strncmp(line, start, strlen(start)), "%s", line);
+        cr_assert(strstr(line, " P (forced)"), "%s", line);
+    }
+    cr_assert(!fgets(line, sizeof line, in), "more than a line per collection: %s", line);
+    regfree(&re);
+    fclose(in);
 }
 
 Test(gctrace, a_short_buffer_gets_a_terminated_beginning_and_the_length_of_all)
