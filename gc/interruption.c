@@ -165,6 +165,16 @@ double gc_book_mmu(gc_record_book *b, int64_t window_ns)
     return 1.0 - (double)worst / (double)window_ns;
 }
 
+void gc_book_lock(gc_record_book *b)
+{
+    os_mutex_lock(&b->lock);
+}
+
+void gc_book_unlock(gc_record_book *b)
+{
+    os_mutex_unlock(&b->lock);
+}
+
 uint64_t gc_book_resident(gc_record_book *b)
 {
     os_mutex_lock(&b->lock);

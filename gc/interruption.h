@@ -67,6 +67,9 @@ void gc_book_read_measure(gc_record_book *b, gc_measure m, gc_histogram *out);
  * supported: 1 ms, 10 ms, 100 ms. 1.0 if never interrupted. Exact, or where interruptions came by
  * the thousand too low by at most 0.4 % (gc/mmu.c); never too high. */
 double gc_book_mmu(gc_record_book *b, int64_t window_ns);
+/* Around fork(): no attaching, detaching or reading is under way in between. A leaf lock. */
+void gc_book_lock(gc_record_book *b);
+void gc_book_unlock(gc_record_book *b);
 /* Bytes of memory that all of this occupies. */
 uint64_t gc_book_resident(gc_record_book *b);
 /* Forgets all of it. An interruption that is being recorded meanwhile may be kept in part. */

@@ -70,6 +70,16 @@ void gc_summary_note(struct gc *gc, uint64_t number, int64_t now)
     os_mutex_unlock(&gc->summary->lock);
 }
 
+void gc_summary_lock(struct gc *gc)
+{
+    os_mutex_lock(&gc->summary->lock);
+}
+
+void gc_summary_unlock(struct gc *gc)
+{
+    os_mutex_unlock(&gc->summary->lock);
+}
+
 static uint64_t resident_tables(struct gc *gc)
 {
     uint64_t n = sizeof *gc + sizeof *gc->summary + gc_book_resident(gc->book);

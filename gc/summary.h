@@ -26,6 +26,9 @@ int gc_summary_open(struct gc *gc); /* -ENOMEM */
 void gc_summary_close(struct gc *gc);
 /* Cycle `number` ended at `now` (os_now()), as gc->stats tells. By the collector. */
 void gc_summary_note(struct gc *gc, uint64_t number, int64_t now);
+/* Around fork(). A leaf lock. */
+void gc_summary_lock(struct gc *gc);
+void gc_summary_unlock(struct gc *gc);
 /* One moment's view. Any thread. */
 void gc_read_summary(tri_heap *h, gc_summary *out);
 
