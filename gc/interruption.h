@@ -14,19 +14,19 @@
 #include "heap/heap.h"
 
 typedef enum gc_kind {
-    GC_HANDSHAKE,   /* acknowledging, by signal or poll, stack copy included */
-    GC_RESUME_SCAN, /* scanning a stack before resuming it */
-    GC_REFILL_SWEEP,/* sweeping before a refill */
-    GC_DRAIN,       /* draining a full barrier buffer */
-    GC_ASSIST,      /* marking on the mutator's own time */
-    GC_WAIT_SCAN,   /* waiting for the collector: to finish with the own stack or acknowledgement */
-    GC_VERIFY,      /* stopped by verify=1 (not counted in ALL) */
-    GC_ALL,         /* every interruption, all kinds but VERIFY */
+    GC_HANDSHAKE,    /* acknowledging, by signal or poll, stack copy included */
+    GC_RESUME_SCAN,  /* scanning a stack before resuming it */
+    GC_REFILL_SWEEP, /* sweeping before a refill */
+    GC_DRAIN,        /* draining a full barrier buffer */
+    GC_ASSIST,       /* marking on the mutator's own time */
+    GC_WAIT_SCAN, /* waiting for the collector: to finish with the own stack or acknowledgement */
+    GC_VERIFY,    /* stopped by verify=1 (not counted in ALL) */
+    GC_ALL,       /* every interruption, all kinds but VERIFY */
     GC_KINDS
 } gc_kind;
 
 /* Log-linear: 16 buckets per power of two of nanoseconds. */
-#define GC_HIST_SUB 16
+#define GC_HIST_SUB     16
 #define GC_HIST_BUCKETS (40 * GC_HIST_SUB)
 typedef struct gc_histogram {
     _Atomic uint64_t count, sum, max;
@@ -40,7 +40,7 @@ void gc_histogram_clear(gc_histogram *h);
 /* q in 0..1; the upper edge of the bucket, never above max. 0 if empty. */
 int64_t gc_histogram_quantile(const gc_histogram *h, double q);
 
-typedef struct gc_records gc_records; /* per mutator */
+typedef struct gc_records gc_records;         /* per mutator */
 typedef struct gc_record_book gc_record_book; /* per heap: live records, totals of the dead */
 
 int gc_book_new(gc_record_book **out);
