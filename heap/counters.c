@@ -49,9 +49,9 @@ typedef struct tally {
 __attribute__((no_sanitize("thread")))
 #endif
 static uint64_t
-unissued(const tri_run *run, uint64_t *bytes)
+unissued(const tri_slots *run, uint64_t *bytes)
 {
-    const volatile tri_run *r = run;
+    const volatile tri_slots *r = run;
     uintptr_t cur = r->cur, end = r->end;
     size_t size = r->size;
     if (!size || end <= cur || end - cur > HEAP_SPAN_PAGES_MAX * HEAP_PAGE)
@@ -165,7 +165,7 @@ size_t heap_read_sizes(tri_heap *h, heap_size_stats *out, size_t n)
 static uint64_t cache_bytes(uint32_t limit)
 {
     return sizeof(heap_cache) + sizeof(heap_cache_private) +
-           limit * (2 * (sizeof(tri_run) + sizeof(uint32_t)) + sizeof(heap_cache_count));
+           limit * (2 * (sizeof(tri_slots) + sizeof(uint32_t)) + sizeof(heap_cache_count));
 }
 
 static void read_objects(tri_heap *h, heap_totals *out)

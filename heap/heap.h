@@ -122,7 +122,7 @@ typedef struct heap_colour {
 /* A run table with what belongs to it. Owned by the mutator it is bound to, or by the collector
  * after a switch (the inactive table) or while nobody holds it. */
 typedef struct heap_table {
-    tri_run *runs;        /* HEAP_MAX_CELLS entries of lazily touched memory */
+    tri_slots *runs;        /* HEAP_MAX_CELLS entries of lazily touched memory */
     uint32_t *used;       /* cells whose run is or was filled since the table was emptied */
     uint32_t nused;
 } heap_table;
@@ -317,6 +317,12 @@ void heap_sweep_begin(tri_heap *h);
 
 /* Returns up to `bytes` of free pages to the system; the number of bytes that went. */
 size_t heap_scavenge(tri_heap *h, size_t bytes);
+
+/* ---- fork.c --------------------------------------------------------------------------------- */
+
+/* Takes every lock of the room; releases them, in parent and child. */
+void heap_fork_prepare(tri_heap *h);
+void heap_fork_release(tri_heap *h);
 
 /* ---- grey queue ----------------------------------------------------------------------------- */
 

@@ -54,7 +54,7 @@
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
-#define TABLE_RUNS      (HEAP_MAX_CELLS * sizeof(tri_run))
+#define TABLE_RUNS      (HEAP_MAX_CELLS * sizeof(tri_slots))
 #define TABLE_USED      (HEAP_MAX_CELLS * sizeof(uint32_t))
 #define CACHE_COUNTS    (HEAP_MAX_CELLS * sizeof(heap_cache_count))
 #define CACHE_BYTES     (2 * (TABLE_RUNS + TABLE_USED) + CACHE_COUNTS)
@@ -75,7 +75,7 @@ int heap_cache_new(tri_heap *h, heap_cache **out)
     p->counts = (heap_cache_count *)(void *)memory;
     memory += CACHE_COUNTS;
     for (int i = 0; i < 2; i++) {
-        c->tables[i].runs = (tri_run *)(void *)memory;
+        c->tables[i].runs = (tri_slots *)(void *)memory;
         c->tables[i].used = (uint32_t *)(void *)(memory + TABLE_RUNS);
         memory += TABLE_RUNS + TABLE_USED;
     }
@@ -137,7 +137,7 @@ void heap_cache_switch(heap_cache *c, uint32_t cycle)
 }
 
 /* Takes back what the run never issued. */
-static void unreserve(tri_heap *h, const tri_run *run, uint32_t cell)
+static void unreserve(tri_heap *h, const tri_slots *run, uint32_t cell)
 {
     heap_span *s = run->owner;
     if (run->cur == run->end)
@@ -169,14 +169,14 @@ static void retire(heap_cache *c, uint32_t table)
     heap_table *t = &c->tables[table];
     heap_cache_private *p = c->private_;
     for (uint32_t i = 0; i < t->nused; i++) {
-        tri_run *run = &t->runs[t->used[i]];
+        tri_slots *run = &t->runs[t->used[i]];
         heap_span *s = run->owner;
         if (s) {
             unreserve(c->heap, run, t->used[i]);
             if (!s->class->mixed)
                 let_go(s);
         }
-        *run = (tri_run){0, 0, 0, NULL};
+        *run = (tri_slots){0, 0, 0, NULL};
     }
     for (heap_span *s = p->spent[table], *next; s; s = next) {
         next = s->link[1];
@@ -228,7 +228,7 @@ static bool refillable(tri_heap *h, heap_span *s, heap_colour colour, bool *swep
 }
 
 /* The next run of a cell that has spans of its own; 0: no memory. */
-static uint32_t cut_own(tri_run *run, heap_class *class, heap_colour colour, bool *swept,
+static uint32_t cut_own(tri_slots *run, heap_class *class, heap_colour colour, bool *swept,
                         uint32_t *first)
 {
     uint32_t max = (uint32_t)(RUN_BYTES / class->size);
@@ -250,7 +250,7 @@ static uint32_t cut_own(tri_run *run, heap_class *class, heap_colour colour, boo
 }
 
 /* The same from the mixed span that the cells of one size class share. */
-static uint32_t cut_mixed(heap_cache *c, tri_run *run, heap_class *class, heap_colour colour,
+static uint32_t cut_mixed(heap_cache *c, tri_slots *run, heap_class *class, heap_colour colour,
                           uint32_t max, bool *swept, uint32_t *first)
 {
     heap_cache_private *p = c->private_;
@@ -291,7 +291,7 @@ static void add_relaxed(_Atomic uint64_t *at, uint64_t n)
 }
 
 /* Those n slots become the run, and the first of them is issued. */
-static void *fill(heap_cache *c, uint32_t cell, tri_run *run, uint32_t first, uint32_t n,
+static void *fill(heap_cache *c, uint32_t cell, tri_slots *run, uint32_t first, uint32_t n,
                   heap_colour colour)
 {
     tri_heap *h = c->heap;
@@ -331,7 +331,7 @@ static void consider_promotion(heap_cache *c, uint32_t cell)
 void *heap_alloc_slow(heap_cache *c, uint32_t cell, heap_colour colour)
 {
     tri_heap *h = c->heap;
-    tri_run *run = &c->tables[c->active].runs[cell];
+    tri_slots *run = &c->tables[c->active].runs[cell];
     if (run->cur < run->end) {
         run->cur += run->size;
         return (void *)(run->cur - run->size);

@@ -148,7 +148,7 @@ uint32_t heap_run_unreserve(tri_heap *h, heap_span *s, uint32_t first, uint32_t 
     EACH_WORD(w, mask, first, n)
     {
         uint64_t was = __atomic_fetch_and(&s->alloc[w], ~mask, __ATOMIC_RELAXED);
-        cleared += (uint32_t)__builtin_popcountll(was & mask);
+        cleared += heap_popcount(was & mask);
     }
     heap_annotate_free(h->numbers->valgrind, (void *)heap_slot(s, first), n * s->size);
     return cleared;

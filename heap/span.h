@@ -17,6 +17,19 @@ static inline uint32_t heap_state(uint32_t gen, uint32_t flags)
     return gen << SPAN_GEN_SHIFT | flags;
 }
 
+/* The baseline of x86-64 has no instruction for it, and the compiler's function is a table. */
+static inline uint32_t heap_popcount(uint64_t x)
+{
+#if defined(__POPCNT__) || defined(__aarch64__)
+    return (uint32_t)__builtin_popcountll(x);
+#else
+    x -= x >> 1 & 0x5555555555555555u;
+    x = (x & 0x3333333333333333u) + (x >> 2 & 0x3333333333333333u);
+    x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+    return (uint32_t)(x * 0x0101010101010101u >> 56);
+#endif
+}
+
 int heap_numbers_open(tri_heap *h);
 void heap_numbers_close(tri_heap *h);
 

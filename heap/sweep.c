@@ -90,13 +90,13 @@ static uint64_t sweep_bits(tri_heap *h, heap_span *s)
         if (dead) {
             alloc = __atomic_fetch_and(&s->alloc[w], mark, __ATOMIC_RELAXED);
             dead = alloc & ~mark;
-            freed += (uint32_t)__builtin_popcountll(dead);
+            freed += heap_popcount(dead);
             if (s->class->mixed)
                 count_mixed(h, s, w, dead);
             if (notes)
                 heap_note_freed(h, s, w, dead);
         }
-        live += (uint32_t)__builtin_popcountll(alloc & mark);
+        live += heap_popcount(alloc & mark);
         __atomic_store_n(&s->mark[w], 0, __ATOMIC_RELAXED);
         __atomic_store_n(&s->scan[w], 0, __ATOMIC_RELAXED);
     }

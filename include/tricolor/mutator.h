@@ -21,12 +21,12 @@
 TRI_BEGIN_DECLS
 
 /* A run of reserved, zeroed slots: [cur, end) is still to be issued. */
-typedef struct tri_run {
+typedef struct tri_slots {
     uintptr_t cur;
     uintptr_t end;
     size_t size; /* bytes of a slot; 0 in a run that was never filled */
     void *owner; /* private */
-} tri_run;
+} tri_slots;
 
 /* Bits of tri_mutator.barrier. */
 #define TRI_SHADE_OLD 1u
@@ -39,7 +39,7 @@ struct tri_mutator {
     volatile uint8_t poll;    /* somebody wants this mutator at a safepoint */
     volatile uint8_t pad_;
     volatile uint32_t in_runtime; /* depth of library calls; the handler does not acknowledge */
-    tri_run *volatile runs;       /* the run table in use, indexed by cell */
+    tri_slots *volatile runs;       /* the run table in use, indexed by cell */
 };
 
 /* The current mutator of this thread; a trap mutator when not attached. */
@@ -70,7 +70,7 @@ TRI_API void *tri_make_slow_(tri_type *type);
 
 /* Pops a slot off run `cell`, or NULL when the run is used up. Only within a busy unit. */
 TRI_INLINE void *tri_run_pop_(tri_mutator *m, uint32_t cell) {
-    tri_run *run = &m->runs[cell];
+    tri_slots *run = &m->runs[cell];
     uintptr_t cur = run->cur;
     uintptr_t next = cur + run->size;
     if (TRI_UNLIKELY(next > run->end))
