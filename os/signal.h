@@ -15,6 +15,10 @@
 
 // Called in signal context with all signals blocked except synchronous faults; errno is preserved
 // around it. On the thread's alternate stack if it has one.
+//
+// ThreadSanitizer delays handlers to its next safe point and calls them, on the ordinary stack, with an old
+// copy of the context: under it, nothing found in a context can be relied on, so poll instead. Valgrind
+// shows general registers only.
 typedef void (*os_handshake_fn)(void *ucontext);
 
 // Process-wide and counted: a second install of the same function succeeds, of another is -EBUSY.

@@ -113,4 +113,8 @@ void os_sleep_ns(int64_t ns);
 // cannot be undone without privileges: only for threads of the library's own.
 int os_thread_priority_low(void);
 
+// Lets timed waits of the calling thread end as close to their time as the hardware can, instead of up to
+// 50 us later. Failure is harmless.
+void os_thread_sharp_timers(void);
+
 #endif

@@ -212,3 +212,8 @@ int os_thread_priority_low(void)
         e = -errno;
     return e;
 }
+
+void os_thread_sharp_timers(void)
+{
+    prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0);
+}

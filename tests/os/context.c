@@ -11,6 +11,12 @@
 #include <string.h>
 #include <unwind.h>
 
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define VALGRIND_STACK_REGISTER(lo, hi) ((void)0)
+#endif
+
 enum { STACK = 64 * 1024 };
 
 static os_context home, away, third;
@@ -20,6 +26,7 @@ static void *new_stack(void)
 {
     char *p = os_reserve_rw(STACK, 0);
     cr_assert(p);
+    VALGRIND_STACK_REGISTER(p, p + STACK);
     return p;
 }
 

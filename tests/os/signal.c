@@ -15,7 +15,39 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer) && !defined(__SANITIZE_THREAD__)
+#define __SANITIZE_THREAD__ 1
+#endif
+#endif
+
+// ThreadSanitizer and Valgrind run handlers later, on another stack and with a copy of the context that
+// lacks vector registers.
+static bool handlers_are_late(void)
+{
+#if defined(__SANITIZE_THREAD__)
+    return true;
+#else
+    return RUNNING_ON_VALGRIND != 0;
+#endif
+}
+
 static _Atomic int handshakes, earlier;
+
+// At once, but for such tools.
+static bool becomes(_Atomic int *count, int n)
+{
+    int64_t until = os_now() + 5000000000;
+    while (handlers_are_late() && atomic_load(count) < n && os_now() < until)
+        usleep(1000);
+    return atomic_load(count) == n;
+}
 
 static void note_handshake(void *uc)
 {
@@ -41,7 +73,7 @@ Test(os_handshake, a_handshake_reaches_its_thread_and_preserves_errno)
     errno = ENOENT;
     cr_assert_eq(os_handshake_send(os_thread_tid()), 0);
     cr_assert_eq(errno, ENOENT);
-    cr_assert_eq(atomic_load(&handshakes), 1);
+    cr_assert(becomes(&handshakes, 1));
     cr_assert_eq(os_handshake_send(1 << 29), -ESRCH);
     os_handshake_uninstall();
 }
@@ -55,14 +87,14 @@ Test(os_handshake, installing_is_counted_and_another_function_is_refused)
     cr_assert_eq(os_handshake_install(another_handshake), -EBUSY);
     os_handshake_uninstall();
     os_handshake_send(os_thread_tid());
-    cr_assert_eq(atomic_load(&handshakes), 1);
+    cr_assert(becomes(&handshakes, 1));
     os_handshake_uninstall();
     sigaction(OS_SIG_HANDSHAKE, NULL, &after);
     cr_assert_eq(before.sa_handler, after.sa_handler);
     // Late ones do no harm.
     os_handshake_send(os_thread_tid());
     os_thread_signal(os_thread_tid(), OS_SIG_HANDSHAKE);
-    cr_assert_eq(atomic_load(&handshakes), 1);
+    cr_assert(becomes(&handshakes, 1));
     cr_assert_eq(os_handshake_install(another_handshake), 0);
 }
 
@@ -75,7 +107,7 @@ Test(os_handshake, an_earlier_handler_sees_all_signals_but_ours)
     cr_assert_eq(atomic_load(&earlier), 0);
     raise(OS_SIG_HANDSHAKE);
     kill(getpid(), OS_SIG_HANDSHAKE);
-    cr_assert_eq(atomic_load(&earlier), 2);
+    cr_assert(becomes(&earlier, 2));
     os_handshake_uninstall();
     sigaction(OS_SIG_HANDSHAKE, NULL, &now);
     cr_assert_eq(now.sa_handler, earlier_handler);
@@ -98,11 +130,12 @@ Test(os_handshake, a_later_handler_may_keep_calling_ours_after_we_left)
     sigaction(OS_SIG_HANDSHAKE, NULL, &now);
     cr_assert_eq(now.sa_sigaction, later_handler, "a later handler must not be taken away");
     os_handshake_send(os_thread_tid());
+    cr_assert(becomes(&earlier, 1));
     cr_assert_eq(atomic_load(&handshakes), 0);
     cr_assert_eq(os_handshake_install(note_handshake), 0);
     os_handshake_send(os_thread_tid());
-    cr_assert_eq(atomic_load(&handshakes), 1, "once, not in circles");
-    cr_assert_eq(atomic_load(&earlier), 2);
+    cr_assert(becomes(&handshakes, 1), "once, not in circles");
+    cr_assert(becomes(&earlier, 2));
 }
 
 static _Atomic bool spin = true;
@@ -169,6 +202,8 @@ enum { SYS_tgkill_number = 234 };
 
 Test(os_context_of_signal, general_registers_are_shown)
 {
+    if (handlers_are_late())
+        cr_skip_test("handlers run late under this tool");
     wanted[0] = 0x5ca1ab1edeadbee5;
     wanted[1] = 0x5ca1ab1edeadbee6;
     cr_assert_eq(os_handshake_install(look_into_context), 0);
@@ -182,6 +217,8 @@ Test(os_context_of_signal, general_registers_are_shown)
 
 Test(os_context_of_signal, the_low_half_of_a_vector_register_is_shown)
 {
+    if (handlers_are_late())
+        cr_skip_test("handlers run late under this tool");
     cr_assert_eq(os_handshake_install(look_into_context), 0);
     // The complement travels in the general register, so that the value is in the vector register only.
     wanted[0] = ~(uintptr_t)0x0123456789abcdef;
@@ -200,6 +237,8 @@ __attribute__((target("avx2"))) static void send_with_ymm(uintptr_t complement)
 
 Test(os_context_of_signal, the_high_half_of_an_avx_register_is_shown)
 {
+    if (handlers_are_late())
+        cr_skip_test("handlers run late under this tool");
     if (!os_cpu_has_avx2())
         cr_skip_test("no AVX2");
     cr_assert_eq(os_handshake_install(look_into_context), 0);
@@ -216,6 +255,8 @@ __attribute__((target("avx512f"))) static void send_with_zmm(uintptr_t complemen
 
 Test(os_context_of_signal, a_high_avx512_register_is_shown)
 {
+    if (handlers_are_late())
+        cr_skip_test("handlers run late under this tool");
     if (!os_cpu_has_avx512())
         cr_skip_test("no AVX-512");
     cr_assert_eq(os_handshake_install(look_into_context), 0);
@@ -228,6 +269,8 @@ Test(os_context_of_signal, a_high_avx512_register_is_shown)
 
 Test(os_context_of_signal, general_and_vector_registers_are_shown)
 {
+    if (handlers_are_late())
+        cr_skip_test("handlers run late under this tool");
     wanted[0] = 0x5ca1ab1edeadbee5;
     wanted[1] = ~(uintptr_t)0x0123456789abcdef;
     cr_assert_eq(os_handshake_install(look_into_context), 0);
@@ -408,6 +451,8 @@ static void use_altstack(void *arg)
 
 Test(os_altstack, handlers_run_on_it_and_it_is_freed)
 {
+    if (handlers_are_late())
+        cr_skip_test("handlers run late under this tool");
     int done = 0;
     os_thread t;
     cr_assert_eq(os_handshake_install(note_frame), 0);
@@ -470,6 +515,8 @@ static void overflow(void *arg)
 
 Test(os_altstack, an_overflow_of_a_guarded_stack_is_seen)
 {
+    if (handlers_are_late())
+        cr_skip_test("handlers run late under this tool");
     pid_t pid = fork();
     if (pid == 0) {
         int began = 0;
@@ -497,7 +544,7 @@ Test(os_signal, blocked_signals_wait_and_faults_do_not)
     cr_assert(sigismember(&now, SIGINT));
     cr_assert_not(sigismember(&now, SIGSEGV));
     os_signal_restore(&saved);
-    cr_assert_eq(atomic_load(&handshakes), 1);
+    cr_assert(becomes(&handshakes, 1));
 }
 
 #ifdef TRI_FAULTS
