@@ -20,7 +20,7 @@
 #define FIELDS_MAX 6
 #define OBJECTS    4000
 
-/* Word 0 holds the number of the object's type, word 1 its magic; some of the rest are pointers. */
+/* Word 0 holds the object's number and type, word 1 its magic; some of the rest are pointers. */
 typedef struct made_type {
     tri_type type;
     char name[16];
@@ -53,32 +53,31 @@ typedef struct zoo {
     int64_t deadline;
 } zoo;
 
-static uint64_t magic_of(const void *object, uint64_t type)
-{
-    (void)object;
-    return stress_mix(type);
-}
-
 static void **field(made_type *t, void *object, unsigned i)
 {
     return (void **)((char *)object + t->at[i].offset);
 }
 
-static uint64_t *animal_new(zoo *z, uint64_t *seed)
+static uint64_t *animal_new(zoo *z, uint64_t *seed, uint64_t number)
 {
     /* Mostly of a few types: those earn spans, the others do not. */
     uint64_t type = stress_random(seed) % (stress_random(seed) % 2 ? 8 : TYPES);
     uint64_t *a = tri_new(&z->types[type].type);
-    a[0] = type;
-    a[1] = magic_of(a, type);
+    a[0] = number * TYPES + type;
+    a[1] = stress_mix(a[0]);
     return a;
+}
+
+static made_type *type_of(zoo *z, const uint64_t *a)
+{
+    STRESS_CHECK(a && a[0] && a[1] == stress_mix(a[0]), "an object is lost: word 0 is %llx",
+                 a ? (unsigned long long)a[0] : 0);
+    return &z->types[a[0] % TYPES];
 }
 
 static void animal_check(zoo *z, uint64_t *a, unsigned depth)
 {
-    STRESS_CHECK(a[0] < TYPES && a[1] == magic_of(a, a[0]), "an object is lost: word 0 is %llx",
-                 (unsigned long long)a[0]);
-    made_type *t = &z->types[a[0]];
+    made_type *t = type_of(z, a);
     for (unsigned i = 0; depth > 0 && i < t->fields; i++) {
         uint64_t *next = tri_load(field(t, a, i));
         if (next)
@@ -86,25 +85,57 @@ static void animal_check(zoo *z, uint64_t *a, unsigned depth)
     }
 }
 
+typedef struct keeper {
+    zoo *zoo;
+    uint64_t seed, number;
+    uint64_t **cages;
+    uint64_t shadow[OBJECTS];
+} keeper;
+
+/* The one that leaves forgets its friends; else no one would ever be forgotten. */
+static void replace(keeper *k, size_t i)
+{
+    uint64_t *old = k->cages[i], *fresh = animal_new(k->zoo, &k->seed, ++k->number);
+    tri_set(&k->cages[i], fresh);
+    k->shadow[i] = fresh[0];
+    if (!old)
+        return;
+    made_type *t = type_of(k->zoo, old);
+    for (unsigned f = 0; f < t->fields; f++)
+        tri_set(field(t, old, f), NULL);
+}
+
+static void befriend(keeper *k, size_t i)
+{
+    made_type *t = type_of(k->zoo, k->cages[i]);
+    for (unsigned f = 0; f < t->fields; f++)
+        tri_set(field(t, k->cages[i], f), k->cages[stress_random(&k->seed) % OBJECTS]);
+}
+
+static void cage_check(keeper *k, size_t i)
+{
+    animal_check(k->zoo, k->cages[i], 3);
+    STRESS_CHECK(k->cages[i][0] == k->shadow[i], "the wrong object is in a cage");
+}
+
 static void zoo_work(void *arg, unsigned index)
 {
-    zoo *z = arg;
-    uint64_t seed = index;
-    uint64_t **cages = tri_new_array(&tri_pointers, OBJECTS);
+    keeper *k = stress_calloc(1, sizeof *k);
+    k->zoo = arg;
+    k->seed = index;
+    uint64_t **cages = k->cages = tri_new_array(&tri_pointers, OBJECTS);
     for (size_t i = 0; i < OBJECTS; i++)
-        tri_set(&cages[i], animal_new(z, &seed));
-    while (!stress_over(z->deadline)) {
-        size_t i = stress_random(&seed) % OBJECTS;
-        animal_check(z, cages[i], 3);
-        made_type *t = &z->types[cages[i][0]];
-        for (unsigned f = 0; f < t->fields; f++)
-            tri_set(field(t, cages[i], f), cages[stress_random(&seed) % OBJECTS]);
-        tri_set(&cages[stress_random(&seed) % OBJECTS], animal_new(z, &seed));
-        if (i % 4 == 0)
-            tri_set(&cages[i], animal_new(z, &seed));
+        replace(k, i);
+    while (!stress_over(k->zoo->deadline)) {
+        size_t i = stress_random(&k->seed) % OBJECTS;
+        cage_check(k, i);
+        befriend(k, i);
+        replace(k, stress_random(&k->seed) % OBJECTS);
     }
     for (size_t i = 0; i < OBJECTS; i++)
-        animal_check(z, cages[i], 3);
+        cage_check(k, i);
+    tri_keep_alive(cages); /* k itself lies in C memory */
+    free(k);
 }
 
 static void run_zoo(stress_mode mode)
@@ -163,26 +194,31 @@ static void vector_check(const vector *v, unsigned depth)
     }
 }
 
+#define VECTORS 300
+
+/* A fresh vector that knows another, in place of one that then knows nobody. */
+static void vector_replace(vector **all, size_t at, vector *friend)
+{
+    vector *old = all[at];
+    tri_set(&all[at], tri_make(vector_type, .magic = VECTOR_MAGIC,
+                               .values = {(value) friend, (value)old | TAG_PAIR}));
+    for (int i = 0; i < VALUES; i++)
+        tri_set((void **)&old->values[i], (void *)(value)TAG_NUMBER);
+}
+
 static void tag_work(void *arg, unsigned index)
 {
     int64_t deadline = *(int64_t *)arg;
     uint64_t seed = index;
-    vector **all = tri_new_array(&tri_pointers, 300);
-    for (size_t i = 0; i < 300; i++)
+    vector **all = tri_new_array(&tri_pointers, VECTORS);
+    for (size_t i = 0; i < VECTORS; i++)
         tri_set(&all[i], tri_make(vector_type, .magic = VECTOR_MAGIC));
     while (!stress_over(deadline)) {
-        vector *v = all[stress_random(&seed) % 300], *to = all[stress_random(&seed) % 300];
-        value x = stress_random(&seed) % 4 ? (value)to | TAG_PAIR : (index << 1) | TAG_NUMBER;
+        vector *v = all[stress_random(&seed) % VECTORS], *to = all[stress_random(&seed) % VECTORS];
+        value x = stress_random(&seed) % 4 ? (value)to | TAG_PAIR : (value)to | TAG_NUMBER;
         tri_set((void **)&v->values[stress_random(&seed) % VALUES], (void *)x);
-        vector *fresh = tri_make(vector_type, .magic = VECTOR_MAGIC, .values = {(value)v});
-        size_t at = stress_random(&seed) % 300;
-        tri_set((void **)&fresh->values[1], (void *)(all[at]->values[0] | TAG_PAIR));
-        if (all[at]->values[0] & TAG_NUMBER)
-            tri_set((void **)&fresh->values[1], NULL);
-        tri_set(&all[at], fresh);
-        if (at % 8 == 0)
-            tri_set((void **)&fresh->values[0], NULL);
-        vector_check(all[at], 4);
+        vector_check(v, 4);
+        vector_replace(all, stress_random(&seed) % VECTORS, v);
         tri_poll();
     }
 }
