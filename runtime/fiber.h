@@ -1,0 +1,145 @@
+/* What the sanitizers and Valgrind must be told about stacks, in one place.
+ *
+ * AddressSanitizer keeps the bounds of the current stack and a fake stack per thread; ThreadSanitizer
+ * keeps a shadow call stack and the happens-before state per fiber; Valgrind guesses from jumps of
+ * the stack pointer which stack it is on. Each must hear of every switch, in exactly this order:
+ *
+ *     sched_fiber_leave(from, to, dies)    on the old stack, immediately before os_switch()
+ *     sched_fiber_arrive(now, from)        on the new stack, immediately after it
+ *
+ * In builds without them all of it is empty.
+ */
+#ifndef RUNTIME_FIBER_H
+#define RUNTIME_FIBER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tricolor/base.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SCHED_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SCHED_ASAN 1
+#endif
+#endif
+#ifndef SCHED_ASAN
+#define SCHED_ASAN 0
+#endif
+
+#if defined(__has_include)
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#define SCHED_VALGRIND 1
+#endif
+#endif
+#ifndef SCHED_VALGRIND
+#define SCHED_VALGRIND 0
+#endif
+
+#if SCHED_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if TRI_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+
+typedef struct sched_fiber {
+#if SCHED_ASAN
+    void *fake;         /* the fake stack while it is off its thread */
+    const void *bottom; /* NULL: a thread's own stack, learnt at the first switch away from it */
+    size_t size;
+#endif
+#if TRI_TSAN
+    void *tsan;
+#endif
+#if SCHED_VALGRIND
+    unsigned valgrind;
+#endif
+    char unused; /* so that the struct is never empty */
+} sched_fiber;
+
+/* There is a stack [lo, hi) for coroutines, one after the other. */
+static inline void sched_fiber_new(sched_fiber *f, void *lo, void *hi)
+{
+    (void)f, (void)lo, (void)hi;
+#if SCHED_ASAN
+    f->bottom = lo;
+    f->size = (size_t)((char *)hi - (char *)lo);
+#endif
+#if SCHED_VALGRIND
+    f->valgrind = VALGRIND_STACK_REGISTER(lo, hi);
+#endif
+}
+
+/* The calling thread, on its own stack, will run coroutines. */
+static inline void sched_fiber_of_thread(sched_fiber *f)
+{
+    (void)f;
+#if TRI_TSAN
+    f->tsan = __tsan_get_current_fiber();
+#endif
+}
+
+/* A coroutine begins on the stack, and ends: its frames never return. */
+static inline void sched_fiber_born(sched_fiber *f)
+{
+    (void)f;
+#if TRI_TSAN
+    f->tsan = __tsan_create_fiber(0);
+#endif
+}
+
+static inline void sched_fiber_died(sched_fiber *f)
+{
+    (void)f;
+#if SCHED_ASAN
+    __asan_unpoison_memory_region(f->bottom, f->size);
+#endif
+#if TRI_TSAN
+    if (f->tsan)
+        __tsan_destroy_fiber(f->tsan);
+    f->tsan = NULL;
+#endif
+}
+
+/* The stack goes. */
+static inline void sched_fiber_free(sched_fiber *f)
+{
+    sched_fiber_died(f);
+#if SCHED_VALGRIND
+    VALGRIND_STACK_DEREGISTER(f->valgrind);
+#endif
+}
+
+static inline void sched_fiber_leave(sched_fiber *from, sched_fiber *to, bool dies)
+{
+    (void)from, (void)to, (void)dies;
+#if SCHED_ASAN
+    __sanitizer_start_switch_fiber(dies ? NULL : &from->fake, to->bottom, to->size);
+#endif
+#if TRI_TSAN
+    __tsan_switch_to_fiber(to->tsan, 0);
+#endif
+}
+
+/* `from`: the fiber that was left, or NULL if its struct may be gone. */
+static inline void sched_fiber_arrive(sched_fiber *now, sched_fiber *from)
+{
+    (void)now, (void)from;
+#if SCHED_ASAN
+    const void *bottom;
+    size_t size;
+    __sanitizer_finish_switch_fiber(now->fake, &bottom, &size);
+    now->fake = NULL;
+    if (from && !from->bottom) {
+        from->bottom = bottom;
+        from->size = size;
+    }
+#endif
+}
+
+#endif

@@ -1,0 +1,532 @@
+/* The scheduler's structures, and what its files share.
+ *
+ *   G  a coroutine: a stack, a context, a state
+ *   M  a thread that runs coroutines; it is a mutator of the heap
+ *   P  the right to run one: a run queue, run tables to allocate from, pools. There are `procs` of
+ *      them, and an M needs one to run coroutines
+ *
+ * State of a G, and who changes it:
+ *
+ *   DEAD      -> RUNNABLE   its spawner
+ *   RUNNABLE  -> RUNNING    the M that took it from a queue (there it was once only)
+ *   RUNNING   -> PARKING    itself, before anybody else can find it in a wait queue
+ *   PARKING   -> WAITING    the M that has left its stack, by compare-and-swap against
+ *   PARKING   -> WOKEN      its waker, who found it before it was off its stack; then that M
+ *   WOKEN     -> RUNNABLE   queues it
+ *   WAITING   -> RUNNABLE   its waker; there is one, for it was taken from its wait queue
+ *   RUNNING   -> RUNNABLE   yield; PREEMPTED first when the monitor asked for it
+ *   RUNNING  <-> SYSCALL    itself, in a blocking call
+ *   RUNNING   -> DEAD       itself, at its end
+ *
+ * The bit that keeps a stack still while it is scanned is not here: it is gc_stack.state.
+ *
+ * The ownership of a P is one word, p->state, changed by compare-and-swap where two can want it:
+ * RUNNING (its M alone touches the P's private part), SYSCALL (the M is in a blocking call; the M at
+ * its return or the monitor takes it), IDLE (in the idle list, under sched.lock).
+ */
+#ifndef RUNTIME_SCHED_H
+#define RUNTIME_SCHED_H
+
+#include "gc/gc.h"
+#include "os/context.h"
+#include "os/random.h"
+#include "runtime/fiber.h"
+#include "tricolor/coro.h"
+
+#ifdef TRI_TORTURE
+#define SCHED_RING 4u
+#define SCHED_FAIR 3u
+#define SCHED_POOL 4u
+#else
+#define SCHED_RING 256u /* entries of a P's run queue; a power of two */
+#define SCHED_FAIR 61u  /* every that many switches the global queue goes first */
+#define SCHED_POOL 128u /* dead coroutines kept per P */
+#endif
+#define SCHED_SLOTS 4u /* words of a value handed over without a cell */
+
+typedef struct sched_g sched_g;
+typedef struct sched_m sched_m;
+typedef struct sched_p sched_p;
+typedef struct sched sched;
+
+typedef enum sched_state {
+    SCHED_DEAD,
+    SCHED_RUNNABLE,
+    SCHED_RUNNING,
+    SCHED_PARKING,
+    SCHED_WOKEN,
+    SCHED_WAITING,
+    SCHED_SYSCALL,
+    SCHED_PREEMPTED,
+    SCHED_STATES
+} sched_state;
+
+typedef enum sched_reason {
+    SCHED_REASON_NONE,
+    SCHED_REASON_CHAN_SEND,
+    SCHED_REASON_CHAN_RECV,
+    SCHED_REASON_SLEEP,
+    SCHED_REASON_WAITGROUP,
+    SCHED_REASON_MUTEX,
+    SCHED_REASON_BLOCKING,
+    SCHED_REASONS
+} sched_reason;
+
+const char *sched_state_name(sched_state s);
+const char *sched_reason_name(sched_reason r);
+
+/* ---- waiters: what a queue of waiting coroutines and threads links (waiter.c) ----------------- */
+
+typedef struct sched_waiter {
+    struct sched_waiter *next, *prev; /* the lock of the queue */
+    sched_g *g;                       /* NULL: a thread, which sleeps on word */
+    _Atomic uint32_t word;            /* 0: waiting, 1: woken (release, pairs with the sleeper) */
+    int32_t result;                   /* set by the waker before it wakes */
+    void **slots;  /* [SCHED_SLOTS] runtime slots, scanned with the waiter's stack */
+    int64_t since; /* mutex: when it began to wait */
+} sched_waiter;
+
+/* ---- timers (timer.c) --------------------------------------------------------------------- */
+
+typedef struct sched_timer {
+    int64_t when;
+    void (*fire)(struct sched_timer *t); /* on an M or the monitor, no lock held; may ready a G */
+    uint32_t index;                      /* position in the heap + 1; 0: not in one */
+    struct sched_timers *in;
+} sched_timer;
+
+typedef struct sched_timers {
+    os_mutex lock;
+    struct sched_timer_entry *heap; /* 4-ary, by when; lock */
+    uint32_t count, capacity;       /* lock */
+    _Atomic int64_t next;           /* earliest, INT64_MAX if none; written under lock */
+} sched_timers;
+
+/* ---- G -------------------------------------------------------------------------------------- */
+
+struct sched_g {
+    /* What every switch touches. */
+    os_context ctx; /* valid while it is off its thread */
+    gc_stack stack;
+    sched_g *next;          /* of whatever queue or pool it is in */
+    _Atomic uint32_t state; /* sched_state */
+    _Atomic uint32_t reason;
+    void (*fn)(void *);
+    /* Scanned with the stack: the argument until fn has it, then values handed over. */
+    void *arg;
+    void *slots[SCHED_SLOTS];
+    sched_waiter waiter;
+    sched_timer timer;
+    sched *sched;
+
+    /* For people. */
+    uint64_t id;
+    const char *name;
+    _Atomic int64_t since; /* coarse time of its last park */
+    sched_m *m;            /* where it runs; own thread */
+
+    /* The memory of its stack: [base, base + size), the guard at the bottom. */
+    char *base;
+    uint32_t size_log2;
+    sched_fiber fiber;
+};
+
+/* ---- P -------------------------------------------------------------------------------------- */
+
+enum { SCHED_P_IDLE, SCHED_P_RUNNING, SCHED_P_SYSCALL };
+
+struct sched_p {
+    /* Constant. */
+    sched *sched;
+    uint32_t id;
+
+    _Atomic uint32_t state;
+    _Atomic(sched_m *) m; /* who runs it; NULL: nobody, or it is on its way to somebody */
+
+    /* The run queue: runq.c says who may touch what. */
+    _Atomic uint32_t head __attribute__((aligned(64)));
+    _Atomic uint32_t tail __attribute__((aligned(64)));
+    _Atomic(sched_g *) runnext; /* runs before the ring; taken by compare-and-swap */
+    uint32_t fair;              /* switches left until the global queue goes first */
+    _Atomic uint32_t tick;      /* time slices begun; own M writes, the monitor reads */
+    _Atomic uint32_t switches;  /* all switches; as tick */
+    _Atomic uint32_t watched;   /* times that nobody was woken for runnext; as tick */
+    _Atomic(sched_g *) ring[SCHED_RING];
+
+    /* Of the M that has it RUNNING. */
+    heap_cache *cache; /* while no mutator is bound to it */
+    sched_g *free;     /* dead coroutines with stacks of the default size */
+    uint32_t nfree;
+    uint64_t id_next, id_end;
+    uint64_t random;
+    _Atomic uint64_t spawned, ended; /* counters; read by statistics */
+    sched_p *next_idle;              /* sched.lock */
+
+    sched_timers timers;
+
+    /* The monitor's. */
+    uint32_t seen_state, seen_tick, seen_switches, seen_watched;
+    sched_g *seen_runnext;
+    int64_t seen_at;    /* since when state and tick have been what they are */
+    int64_t flagged_at; /* when preemption was asked for; 0: not */
+} __attribute__((aligned(64)));
+
+/* ---- M -------------------------------------------------------------------------------------- */
+
+/* First word of what gc_mutator.runtime points to. */
+typedef enum sched_kind { SCHED_KIND_M, SCHED_KIND_THREAD } sched_kind;
+
+/* What the side that a switch arrives at does with the coroutine that was left. */
+typedef enum sched_after {
+    SCHED_AFTER_NONE,
+    SCHED_AFTER_PARK,   /* PARKING to WAITING, or queue it if it was woken meanwhile */
+    SCHED_AFTER_YIELD,  /* to the end of the local queue */
+    SCHED_AFTER_GLOBAL, /* to the end of the global queue */
+    SCHED_AFTER_EXIT,   /* to the pool */
+} sched_after;
+
+/* sched_m.lost: does the M still have its P? monitor.c says how it is taken away. */
+enum { SCHED_OWN, SCHED_TAKING, SCHED_LOST };
+
+struct sched_m {
+    sched_kind kind; /* first */
+    _Atomic uint32_t lost;
+
+    /* Own thread. */
+    gc_mutator *mu;
+    sched_p *p;    /* NULL: none; meaningless while lost is LOST */
+    sched_g *g;    /* the coroutine it runs; NULL: its own stack */
+    sched_g *prev; /* left by the switch in flight */
+    sched_after after;
+    bool spinning;      /* counted in sched.nspinning */
+    bool prefer_global; /* the next search looks at the global queue first */
+    os_context ctx;     /* of its own stack */
+    sched *sched;
+    uint64_t random;
+    sched_fiber fiber;
+
+    /* sched.lock, or whoever took it from the idle list. */
+    sched_m *next_idle;
+    sched_p *next_p; /* to run when woken */
+    bool next_spinning;
+    bool attached;         /* mu is alive; sched.lock. Until the scheduler stops it stays so */
+    _Atomic uint32_t wake; /* futex; 1: woken */
+    _Atomic uint32_t fate; /* machine.c: how it ends */
+
+    sched_m *next; /* sched.machines, under machines_lock */
+    os_thread thread;
+    _Atomic bool demoted; /* for statistics */
+};
+
+/* ---- the scheduler -------------------------------------------------------------------------- */
+
+struct sched_slab;       /* coroutine.c */
+struct sched_stack_slab; /* stack.c */
+
+#define SCHED_STACK_MIN_LOG2 14
+#define SCHED_STACK_MAX_LOG2 30
+#define SCHED_STACK_CLASSES  (SCHED_STACK_MAX_LOG2 - SCHED_STACK_MIN_LOG2 + 1)
+
+struct sched {
+    /* Constant. */
+    tri_heap *heap;
+    sched_p *ps;
+    void *ps_memory; /* what ps was cut from */
+    size_t ps_memory_size;
+    uint32_t nprocs;
+    uint32_t stack_log2; /* default stack size */
+    bool owns_heap;      /* frees the heap with itself */
+    bool can_demote;     /* the system has os_membarrier() */
+
+    /* Everybody reads these on slow paths. */
+    _Atomic bool stopping;
+    _Atomic uint32_t nidle __attribute__((aligned(64))); /* idle Ps; written under lock */
+    _Atomic uint32_t nspinning;
+    _Atomic uint32_t nglobal; /* length of the global queue; written under lock */
+    _Atomic int64_t now;      /* coarse clock, by the monitor */
+
+    os_mutex lock __attribute__((aligned(64)));
+    sched_g *first, *last; /* the global queue */
+    sched_p *idle_ps;
+    sched_m *idle_ms;
+    uint32_t nidle_ms;
+    heap_cache **spare; /* [nprocs] spare run tables */
+    uint32_t nspare;
+    uint32_t refs; /* the stopper, and each abandoned M */
+
+    /* Dead coroutines by size of stack, and the memory of stacks and Gs. */
+    os_mutex pool_lock __attribute__((aligned(64)));
+    sched_g *pool[SCHED_STACK_CLASSES];
+    uint32_t npool[SCHED_STACK_CLASSES];
+    uint32_t low_water; /* least npool of the default class since the monitor looked */
+    sched_g *cold;      /* of the default class, memory given back */
+    struct sched_slab *g_slabs;
+    struct sched_stack_slab *stack_slabs;
+    sched_g *unused_gs; /* Gs that never had a stack */
+    char *stack_cur[SCHED_STACK_CLASSES], *stack_end[SCHED_STACK_CLASSES];
+    uint32_t stack_colour;
+    uint64_t ids; /* next block of ids */
+    _Atomic uint64_t outside_spawned;
+    uint64_t nstacks, stack_bytes;
+
+    /* The monitor. */
+    os_thread monitor;
+    _Atomic uint32_t monitor_word; /* futex: kicks */
+    _Atomic uint32_t monitor_mode; /* monitor.c */
+    _Atomic int64_t monitor_until; /* when it wakes next */
+    _Atomic bool monitor_deep;     /* it sleeps without end, since nothing runs */
+    _Atomic bool monitor_quit;
+    _Atomic uint32_t demotions; /* ever */
+
+    /* All Ms ever started; grows under the lock until `stopping` is set, which is done under it. */
+    os_mutex machines_lock;
+    sched_m *machines;
+    uint32_t nmachines;
+    _Atomic uint32_t ended; /* futex: Ms that have ended */
+};
+
+/* ---- entering and leaving the runtime ---------------------------------------------------------- */
+
+TRI_NOINLINE void sched_rejoin(void);
+TRI_NOINLINE void sched_leave_slow(void);
+
+static inline bool sched_is_trap(const gc_mutator *mu)
+{
+    return mu->pub.barrier & TRI_BARRIER_TRAP;
+}
+
+/* The M of the calling coroutine, or NULL if it is none. Does not enter. */
+static inline sched_m *sched_self(void)
+{
+    gc_mutator *mu = gc_self();
+    if (TRI_UNLIKELY(sched_is_trap(mu)) || !mu->runtime)
+        return NULL;
+    sched_m *m = mu->runtime;
+    return m->kind == SCHED_KIND_M ? m : NULL;
+}
+
+/* Enters the runtime on a coroutine: no acknowledgement by signal, and its P is its own until
+ * sched_leave(). NULL, and not entered, for threads. */
+static inline sched_m *sched_enter(void)
+{
+    sched_m *m = sched_self();
+    if (TRI_UNLIKELY(!m))
+        return NULL;
+    m->mu->pub.in_runtime++;
+    /* The order of this store and the load below is made by the monitor's membarrier. */
+    TRI_SIGNAL_FENCE();
+    if (TRI_UNLIKELY(atomic_load_explicit(&m->lost, memory_order_relaxed) != SCHED_OWN)) {
+        sched_rejoin();
+        return gc_self()->runtime;
+    }
+    return m;
+}
+
+/* The caller may be on another thread than when it entered. */
+static inline void sched_leave(void)
+{
+    gc_mutator *mu = gc_self();
+    TRI_SIGNAL_FENCE();
+    uint32_t depth = mu->pub.in_runtime - 1;
+    mu->pub.in_runtime = depth;
+    if (TRI_UNLIKELY(mu->pub.poll) && !depth)
+        sched_leave_slow();
+}
+
+/* ---- switch.c: leaving a coroutine, arriving at another -------------------------------------- */
+
+/* Leaves the current coroutine for `next`, or for the M's own stack if NULL. Returns when somebody
+ * switches back, perhaps on another thread. In the runtime. */
+TRI_NOINLINE void sched_switch(sched_m *m, sched_g *next, sched_after after);
+/* The same to the M's own stack, at any depth of in_runtime. */
+TRI_NOINLINE void sched_switch_deep(sched_m *m, sched_after after);
+/* First thing on the side that a switch arrives at. Returns the M it is on. */
+sched_m *sched_arrive(void);
+/* From the M's own stack into a coroutine; returns when it or another comes back here. */
+void sched_run(sched_m *m, sched_g *g);
+/* Parks the current coroutine, which is PARKING and can be found by its waker. */
+void sched_park(sched_m *m);
+/* Makes a parked coroutine runnable: next on this P if the caller has one. In the runtime on an M;
+ * any other thread at any time. */
+void sched_ready(sched_g *g);
+/* The same behind what the P has queued already. */
+void sched_ready_last(sched_g *g);
+/* The same for a chain linked by `next`, of any length. */
+void sched_ready_all(sched_g *first);
+/* What the current coroutine of this P shall be followed by; NULL: ask the scheduler. */
+sched_g *sched_next(sched_p *p);
+
+/* ---- runq.c --------------------------------------------------------------------------------- */
+
+/* Own P: to the end of the ring; half of it goes to the global queue when it is full. */
+void sched_ring_put(sched_p *p, sched_g *g);
+/* Own P: the first of the ring, or NULL. */
+sched_g *sched_ring_get(sched_p *p);
+/* Own P: half of victim's ring goes to p's, and one of them is returned. NULL: nothing there. */
+sched_g *sched_ring_steal(sched_p *p, sched_p *victim);
+sched_g *sched_runnext_get(sched_p *p);
+/* Replaces runnext; the former, if any, goes to the ring. */
+void sched_runnext_put(sched_p *p, sched_g *g);
+bool sched_queue_empty(const sched_p *p); /* ring and runnext; a moment's truth */
+uint32_t sched_ring_length(const sched_p *p);
+/* The global queue. */
+void sched_global_put(sched *s, sched_g *first, sched_g *last, uint32_t n); /* takes the lock */
+void sched_global_put_locked(sched *s, sched_g *first, sched_g *last, uint32_t n);
+/* A share of it: one is returned, the rest goes to p's ring. Lock held. */
+sched_g *sched_global_get_locked(sched *s, sched_p *p);
+
+/* ---- idle.c: idle Ps and Ms, spinning, waking ---------------------------------------------------- */
+
+/* There is new work: wakes an idle P if nobody is looking for work already. Anybody. */
+void sched_wake_one(sched *s);
+static inline void sched_wake(sched *s)
+{
+    if (atomic_load_explicit(&s->nidle, memory_order_relaxed) &&
+        !atomic_load_explicit(&s->nspinning, memory_order_relaxed))
+        sched_wake_one(s);
+}
+sched_p *sched_p_take_idle_locked(sched *s);
+void sched_p_put_idle_locked(sched *s, sched_p *p);
+/* Runs P on some idle or new M. P is RUNNING and nobody's. */
+void sched_start_m(sched *s, sched_p *p, bool spinning);
+/* Gives P, which is nobody's, to an M if there may be work for it, else to the idle list. */
+void sched_hand_off(sched *s, sched_p *p);
+/* The M has no P: sleeps until it gets one. False: the scheduler stops. */
+bool sched_m_wait(sched_m *m);
+void sched_idle_wake_all(sched *s);         /* to end */
+void sched_acquire(sched_m *m, sched_p *p); /* binds the run tables */
+sched_p *sched_release(sched_m *m);         /* unbinds them */
+void sched_spare_cache_put(sched *s, heap_cache *c);
+heap_cache *sched_spare_cache_get(sched *s);
+
+/* ---- find.c: the search for work ------------------------------------------------------------- */
+
+/* A coroutine to run; sleeps until there is one. NULL: the scheduler stops. The M may have another P
+ * afterwards. */
+sched_g *sched_find(sched_m *m);
+
+/* ---- machine.c -------------------------------------------------------------------------------- */
+
+/* A new M that runs P, which is RUNNING and nobody's. -ENOMEM, -EAGAIN, -ECANCELED (stopping). */
+int sched_machine_start(sched *s, sched_p *p, bool spinning);
+/* Ends all Ms that can be ended within the grace time, abandons the others; their number. */
+uint32_t sched_machines_stop(sched *s);
+
+/* ---- run.c: life of a scheduler ---------------------------------------------------------------- */
+
+/* Drops one of sched.refs; the last one frees everything. False: others are left. */
+bool sched_unref(sched *s);
+
+/* ---- coroutine.c, stack.c ---------------------------------------------------------------------- */
+
+/* A new coroutine, RUNNABLE, in no queue. m NULL: from a thread that is no M of this scheduler; mu
+ * its mutator, or NULL. -ENOMEM. */
+int sched_g_new(sched *s, sched_m *m, gc_mutator *mu, void (*fn)(void *), void *arg,
+                uint32_t size_log2, sched_g **out);
+/* It ended, and its stack was left. */
+void sched_g_retire(sched_m *m, sched_g *g);
+void sched_g_free_all(sched *s);
+/* Stops at false. Under the pool's lock: fn must not spawn or end coroutines. */
+void sched_g_each(sched *s, bool (*fn)(void *arg, sched_g *g), void *arg);
+
+/* Gives g a stack of 2^size_log2 bytes with a guard. Pool lock held. -ENOMEM. */
+int sched_stack_new(sched *s, sched_g *g, uint32_t size_log2);
+/* Takes back the last one that was made. Pool lock held. */
+void sched_stack_free(sched *s, sched_g *g);
+/* Forgets all stacks of the scheduler. */
+void sched_stack_free_all(sched *s);
+/* The memory of a dead coroutine's stack goes back to the system. */
+void sched_stack_release(sched_g *g);
+uint32_t sched_stack_log2(size_t bytes); /* the class for a stack of so many */
+size_t sched_stack_guard_size(uint32_t size_log2);
+int sched_overflow_install(void);
+void sched_overflow_uninstall(void);
+/* Gives back some of the memory of stacks that were not needed lately. The monitor's. False: there
+ * was nothing to give. */
+bool sched_pool_trim(sched *s);
+
+/* ---- waiter.c -------------------------------------------------------------------------------- */
+
+/* The caller's waiter, reset. Its G is PARKING from here on: queue the waiter where a waker finds
+ * it, then sched_wait(). m: what sched_enter() returned. */
+sched_waiter *sched_waiter_get(sched_m *m, sched_reason reason);
+/* Parks or blocks until sched_waiter_wake(). */
+void sched_waiter_wait(sched_m *m, sched_waiter *w);
+/* Takes back sched_waiter_get(): nobody will wake it. */
+void sched_waiter_cancel(sched_m *m, sched_waiter *w);
+/* The waiter belongs to nobody else any more; it must not be touched afterwards. */
+void sched_waiter_wake(sched_waiter *w);
+/* All of a list linked by `next`; polls between pieces. */
+void sched_waiter_wake_all(sched_waiter *first);
+
+/* ---- timer.c ---------------------------------------------------------------------------------- */
+
+int sched_timer_add(sched_p *p, sched_timer *t, int64_t when); /* -ENOMEM */
+bool sched_timer_remove(sched_timer *t);                       /* false: it fired or will */
+/* Fires what is due on p; the number. */
+unsigned sched_timers_run(sched_p *p, int64_t now);
+int64_t sched_timers_next(sched *s); /* over all Ps */
+void sched_timers_free(sched_p *p);
+
+/* ---- blocking.c, thread.c ---------------------------------------------------------------------- */
+
+/* Around a wait of a thread that is no coroutine, attached or not, in all its heaps. */
+void sched_block_thread(uintptr_t sp);
+void sched_unblock_thread(void);
+/* The waiter of an attached thread. */
+sched_waiter *sched_thread_waiter(gc_mutator *mu);
+
+/* fn(arg) as a blocking call of the current coroutine or thread. In the runtime or not. */
+void sched_blocking(void (*fn)(void *), void *arg);
+
+/* The preemption hook: a safepoint outside the runtime with the scheduler's poll bit raised. */
+void sched_preempt(gc_mutator *mu);
+
+/* ---- monitor.c -------------------------------------------------------------------------------- */
+
+void sched_monitor_main(void *s);
+void sched_monitor_stop(sched *s); /* and waits for its end */
+/* Wakes it unless it wakes before `when` by itself. */
+void sched_monitor_kick(sched *s, int64_t when);
+/* The monitor's period while coroutines are readied into runnext beside idle Ps, and while not. */
+enum { SCHED_MONITOR_SLOW, SCHED_MONITOR_FAST };
+TRI_NOINLINE void sched_monitor_go_fast(sched *s);
+/* A coroutine was made runnable in p's runnext beside an idle P, and nobody was woken for it. */
+static inline void sched_monitor_watch(sched_p *p)
+{
+    atomic_store_explicit(&p->watched, atomic_load_explicit(&p->watched, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+    if (TRI_UNLIKELY(atomic_load_explicit(&p->sched->monitor_mode, memory_order_relaxed) !=
+                     SCHED_MONITOR_FAST))
+        sched_monitor_go_fast(p->sched);
+}
+
+/* ---- stats.c ------------------------------------------------------------------------------------ */
+
+typedef struct sched_stats {
+    uint64_t coroutines, spawned; /* alive; ever */
+    uint32_t threads, idle_threads, spinning_threads, demoted;
+    uint32_t procs, idle_procs, syscall_procs;
+    uint32_t global_queue, local_queues;
+    uint64_t stacks, stack_bytes_reserved, pooled;
+    uint64_t demotions; /* ever */
+    uint64_t by_state[SCHED_STATES];
+    uint64_t by_reason[SCHED_REASONS]; /* of those waiting */
+} sched_stats;
+
+/* False: the heap has no scheduler. by_state and by_reason walk all coroutines: `detail`. */
+bool sched_read_stats(tri_heap *h, sched_stats *out, bool detail);
+
+typedef struct sched_coroutine_info {
+    uint64_t id;
+    const char *name;
+    sched_state state;
+    sched_reason reason;
+    int64_t waiting_ns; /* since its last park, coarse */
+} sched_coroutine_info;
+
+/* All that are alive, in no order; the states are of slightly different moments. */
+void sched_each_coroutine(tri_heap *h, bool (*fn)(void *arg, const sched_coroutine_info *),
+                          void *arg);
+
+#endif
