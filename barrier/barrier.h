@@ -44,6 +44,7 @@ struct gc_mutator {
     _Atomic uint64_t acked;
     uintptr_t blocked_sp;       /* at the last acknowledgement or gc_block() */
     const void *stopped_context; /* verify=1: of the handler that stands still */
+    bool registers_taken;       /* the last H2 came by signal and saw all registers */
     int tid;
     struct gc_snapshot *snapshot; /* receives the running stack's candidates at H2 */
     int64_t signalled_at;       /* the collector's */

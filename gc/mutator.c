@@ -20,7 +20,7 @@
 
 /* A thread that is not attached runs into these: no run is ever filled, every store is a slow path
  * that aborts with a clear message. The table is zero pages that are never touched otherwise. */
-static tri_run no_runs[HEAP_MAX_CELLS];
+static tri_slots no_runs[HEAP_MAX_CELLS];
 static tri_mutator no_mutator = {.barrier = TRI_BARRIER_TRAP, .runs = no_runs};
 
 __thread tri_mutator *tri_current_ __attribute__((tls_model("initial-exec"))) = &no_mutator;

@@ -15,6 +15,8 @@
 #include "gc/gctrace.h"
 #include "gc/state.h"
 #include "gc/summary.h"
+#include "heap/arena.h"
+#include "heap/scavenger.h"
 #include "os/clock.h"
 #include "os/report.h"
 
@@ -108,6 +110,7 @@ void gc_pacer_cycle_start(struct gc *gc) {
 void gc_pacer_mark_done(struct gc *gc) {
     gc->stats.mark_done = os_now();
     gc->stats.live_at_done = atomic_load_explicit(&gc->heap->live, memory_order_relaxed);
+    heap_arena_note_cycle(gc->heap, gc->stats.goal);
     atomic_store_explicit(&gc->assist_bytes, UINT64_MAX, memory_order_relaxed);
 }
 
@@ -156,7 +159,7 @@ static void trace(struct gc *gc, uint64_t number) {
         .procs = procs(gc),
         .forced = s->forced,
     };
-    char line[256];
+    char line[GC_TRACE_LINE];
     size_t n = gc_format_trace(line, sizeof line, &t);
     if (n)
         os_print("%s\n", line);
@@ -198,5 +201,5 @@ void gc_pacer_scavenge(struct gc *gc) {
         return;
     size_t piece = want < (size_t)4 << 20 ? want : (size_t)4 << 20;
     heap_scavenge(gc->heap, piece);
-    gc->scavenge_next = now + (os_now() - now) * 100;
+    gc->scavenge_next = os_now() + heap_scavenge_rest(os_now() - now);
 }

@@ -189,6 +189,7 @@ static void take_words(void *arg, const uintptr_t *words, size_t n) {
 
 void gc_stack_take(gc_mutator *m, uintptr_t sp, const void *ucontext) {
     gc_stack *s = m->stack;
+    m->registers_taken = ucontext != NULL;
     if (!s)
         return;
     uintptr_t lo = (sp - RED_ZONE) & ~(uintptr_t)7;

@@ -10,7 +10,8 @@
  * part of a stack may point to garbage that was rightly not marked, and a deeper call may bring that
  * word back to life without ever writing it. So while verify is on, the dead part of a stack is
  * cleared whenever the stack is scanned; every word that is found later was written after the scan,
- * by code that obtained it legally, and must point to a marked object.
+ * by code that obtained it legally, and must point to a marked object. Registers are looked at only where
+ * H2 saw all of them, too (it came by signal): otherwise a dead one may hold anything.
  *
  * The walk is breadth-first over an array that is never popped, so that the parent of each entry is
  * still there when a path must be told.
@@ -213,7 +214,7 @@ static void reach_running(struct gc *gc, gc_verifier *v) {
             continue;
         v->root = "the stack of a running thread";
         reach_stack(v, m->stack, m->blocked_sp);
-        if (m->stopped_context) {
+        if (m->stopped_context && m->registers_taken) {
             v->root = "a register of a running thread";
             os_context_registers(m->stopped_context, reach_registers, v);
         }
