@@ -125,3 +125,8 @@ int tri_options_init(tri_options *o) {
     }
     return 0;
 }
+
+const char *tri_version(void)
+{
+    return TRI_VERSION;
+}

@@ -48,7 +48,8 @@ typedef struct tri_heap tri_heap;
 typedef struct tri_mutator tri_mutator;
 typedef struct tri_type tri_type;
 
-/* "0.1.0" */
+/* Of the header; tri_version() tells the library's. */
+#define TRI_VERSION "0.1.0"
 TRI_API const char *tri_version(void);
 
 TRI_END_DECLS
