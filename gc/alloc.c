@@ -149,10 +149,13 @@ static void *new_array(tri_type *type, size_t count, unsigned flags) {
     }
     uint32_t cells = tri_cell_(&type->array_cells);
     if (TRI_LIKELY(cells && bytes <= HEAP_SMALL_MAX)) {
+        /* The block begins with the class of a single element: no array is smaller. */
+        uint32_t first = heap_size_class(type->size);
+        uint32_t cell = cells + (bytes ? heap_size_class(bytes) - first : 0);
         tri_mutator *m = tri_self();
         m->busy = 1;
         TRI_SIGNAL_FENCE();
-        void *p = tri_run_pop_(m, cells + heap_size_class(bytes ? bytes : 1));
+        void *p = tri_run_pop_(m, cell);
         TRI_SIGNAL_FENCE();
         m->busy = 0;
         if (TRI_LIKELY(p != NULL))
