@@ -1,25 +1,32 @@
 /* Coroutines: making, starting, ending, reusing them.
  *
- * A G and its stack stay together when the coroutine ends and wait in a pool for the next one, with
- * the collector's registration: spawning then costs no lock and no system call. Three pools, as in
- * the allocators of the field: per P without a lock, per scheduler under one, and a cold one whose
- * memory went back to the system. A P exchanges half of its pool with the scheduler's at a time, so
- * that a producer on one P and its short-lived children on another do not take the lock for each.
+ * A G is not its stack. It gets one when it runs for the first time and gives it back when it ends, so
+ * coroutines that are spawned by the thousand and run to their end one after the other share one
+ * stack per P, which stays warm in the caches and translations; ten thousand stacks, each touched at
+ * its birth, cost two misses in the page tables per coroutine and ten times the whole rest. Until
+ * then a G is an argument in a slot that the collector scans.
  *
- * Gs lie in slabs that are never freed before the scheduler, so that reports can walk them; the dead
- * ones are recognised by their state. A G is not in its stack: a stack is only an address range,
- * which may one day be shared or replaced while the coroutine is parked.
+ * Dead Gs wait in pools with their registration at the collector, so that spawning costs no lock and
+ * no system call: one pool per P, without a lock, and one per scheduler, with which a P exchanges
+ * half of its own at a time. They lie in slabs that are not freed before the scheduler, so that
+ * reports can walk them; the dead ones are recognised by their state.
  *
- * Birth and the collector: the argument moves from the spawner's stack to a slot that is scanned with
- * the child's stack (a push), and from there to the child's stack (a pull). Both shade it.
+ * If there is no memory for another stack, the coroutine waits in the global queue until one comes
+ * back. If none does for long the process ends, with a line that says why.
+ *
+ * Birth and the collector: the argument moves from the spawner's stack to the slot (a push), and from
+ * there to the child's stack (a pull). Both shade it.
  */
 #include <errno.h>
 
+#include "os/clock.h"
 #include "os/memory.h"
+#include "os/report.h"
 #include "runtime/sched.h"
 
 #define SLAB_GS  62
 #define ID_BLOCK 64
+#define SHORT_NS 10000000000 /* without a stack, until that is fatal */
 
 struct sched_slab {
     struct sched_slab *next;
@@ -27,93 +34,61 @@ struct sched_slab {
     sched_g gs[SLAB_GS];
 };
 
-/* ---- pools -------------------------------------------------------------------------------------- */
+/* ---- pools, under the pool's lock ----------------------------------------------------------- */
 
-static uint32_t class_of(uint32_t size_log2)
+static sched_g *pool_pop(sched *s)
 {
-    return size_log2 - SCHED_STACK_MIN_LOG2;
-}
-
-/* Pool lock held. */
-static sched_g *pool_pop(sched *s, uint32_t class)
-{
-    sched_g *g = s->pool[class];
+    sched_g *g = s->pool;
     if (g) {
-        s->pool[class] = g->next;
-        s->npool[class]--;
-        if (class == class_of(s->stack_log2) && s->npool[class] < s->low_water)
-            s->low_water = s->npool[class];
-        return g;
+        s->pool = g->next;
+        s->npool--;
     }
-    if (class != class_of(s->stack_log2) || !s->cold)
-        return NULL;
-    g = s->cold;
-    s->cold = g->next;
     return g;
 }
 
-static void pool_push(sched *s, uint32_t class, sched_g *g)
+static void pool_push(sched *s, sched_g *g)
 {
-    g->next = s->pool[class];
-    s->pool[class] = g;
-    s->npool[class]++;
+    g->next = s->pool;
+    s->pool = g;
+    s->npool++;
 }
 
-static sched_g *slab_take(sched *s)
+/* A G that never ran, known to the collector. Its stack is [hi, hi): the bounds only say how large it
+ * may become. */
+static sched_g *g_create(sched *s)
 {
-    struct sched_slab *slab = s->g_slabs;
+    struct sched_slab *slab = s->slabs;
     if (!slab || slab->used == SLAB_GS) {
         slab = os_alloc(sizeof *slab);
         if (!slab)
             return NULL;
-        slab->next = s->g_slabs;
-        s->g_slabs = slab;
+        slab->next = s->slabs;
+        s->slabs = slab;
     }
     sched_g *g = &slab->gs[slab->used];
     g->sched = s;
     g->stack.extra = &g->arg;
+    g->stack.hi = g->stack.sp = (uintptr_t)1 << s->stack_log2;
     g->waiter.g = g;
     g->waiter.slots = g->slots;
-    __atomic_store_n(&slab->used, slab->used + 1, __ATOMIC_RELEASE); /* pairs with sched_g_each() */
-    return g;
-}
-
-/* A G that never ran, with a stack that the collector knows. Pool lock held. */
-static sched_g *g_create(sched *s, uint32_t size_log2)
-{
-    sched_g *g = s->unused_gs;
-    if (g)
-        s->unused_gs = g->next;
-    else if (!(g = slab_take(s)))
-        return NULL;
-    if (sched_stack_new(s, g, size_log2))
-        goto no_stack;
     if (gc_stack_add(s->heap, &g->stack, NULL))
-        goto no_registration;
+        return NULL;
+    slab->used++;
     return g;
-
-no_registration:
-    sched_stack_free(s, g);
-no_stack:
-    g->next = s->unused_gs;
-    s->unused_gs = g;
-    return NULL;
 }
 
-/* Takes half a pool for a P at once; the first is returned. */
-static TRI_NOINLINE sched_g *refill(sched *s, sched_p *p, uint32_t size_log2)
+static TRI_NOINLINE sched_g *refill(sched *s, sched_p *p)
 {
-    uint32_t class = class_of(size_log2);
     os_mutex_lock(&s->pool_lock);
-    sched_g *g = pool_pop(s, class);
-    while (p && g && p->nfree < SCHED_POOL / 2 && s->pool[class]) {
-        sched_g *more = pool_pop(s, class);
+    sched_g *g = pool_pop(s);
+    while (p && s->pool && p->nfree < SCHED_POOL / 2) {
+        sched_g *more = pool_pop(s);
         more->next = p->free;
         p->free = more;
         p->nfree++;
     }
     if (!g)
-        g = g_create(s, size_log2);
+        g = g_create(s);
     os_mutex_unlock(&s->pool_lock);
     return g;
 }
@@ -125,17 +100,15 @@ static TRI_NOINLINE void spill(sched *s, sched_p *p)
         sched_g *g = p->free;
         p->free = g->next;
         p->nfree--;
-        pool_push(s, class_of(s->stack_log2), g);
+        pool_push(s, g);
     }
     os_mutex_unlock(&s->pool_lock);
 }
 
-static sched_g *take(sched *s, sched_p *p, uint32_t size_log2)
+static sched_g *take(sched *s, sched_p *p)
 {
-    if (size_log2 != s->stack_log2)
-        return refill(s, NULL, size_log2);
     if (TRI_UNLIKELY(!p || !p->free))
-        return refill(s, p, size_log2);
+        return refill(s, p);
     sched_g *g = p->free;
     p->free = g->next;
     p->nfree--;
@@ -166,7 +139,7 @@ static void exit_coroutine(void)
     atomic_store_explicit(&p->ended, atomic_load_explicit(&p->ended, memory_order_relaxed) + 1,
                           memory_order_relaxed);
     atomic_store_explicit(&m->g->state, SCHED_DEAD, memory_order_relaxed);
-    sched_switch(m, sched_next(p), SCHED_AFTER_EXIT);
+    sched_switch(m, sched_next(m), SCHED_AFTER_EXIT);
     __builtin_unreachable();
 }
 
@@ -197,7 +170,7 @@ int sched_g_new(sched *s, sched_m *m, gc_mutator *mu, void (*fn)(void *), void *
                 uint32_t size_log2, sched_g **out)
 {
     sched_p *p = m ? m->p : NULL;
-    sched_g *g = take(s, p, size_log2);
+    sched_g *g = take(s, p);
     if (TRI_UNLIKELY(!g))
         return -ENOMEM;
     g->fn = fn;
@@ -210,13 +183,38 @@ int sched_g_new(sched *s, sched_m *m, gc_mutator *mu, void (*fn)(void *), void *
         gc_transfer(mu, (uintptr_t)arg);
         gc_stack_reborn(&g->stack, mu);
     }
-    sched_fiber_born(&g->fiber);
-    os_context_init(&g->ctx, (void *)g->stack.hi, coroutine_main, g);
+    g->size_log2 = size_log2;
     atomic_store_explicit(&g->reason, SCHED_REASON_NONE, memory_order_relaxed);
     atomic_store_explicit(&g->state, SCHED_RUNNABLE, memory_order_relaxed);
     count_spawn(s, p);
     *out = g;
     return 0;
+}
+
+bool sched_g_equip(sched_m *m, sched_g *g)
+{
+    sched *s = m->sched;
+    g->memory = sched_stack_get(s, m->p, g->size_log2);
+    if (TRI_LIKELY(g->memory))
+        return true;
+    sched_global_put(s, g, g, 1);
+    os_mutex_lock(&s->stacks_lock);
+    int64_t now = os_now();
+    if (!s->short_since)
+        s->short_since = now;
+    if (now - s->short_since > SHORT_NS)
+        os_fatal("no memory for the stack of another coroutine");
+    os_mutex_unlock(&s->stacks_lock);
+    os_yield();
+    return false;
+}
+
+void sched_g_begin(sched_g *g)
+{
+    g->stack.lo = g->memory->lo;
+    g->stack.hi = g->memory->hi;
+    sched_fiber_born(&g->fiber, (void *)g->stack.lo, (void *)g->stack.hi);
+    os_context_init(&g->ctx, (void *)g->stack.hi, coroutine_main, g);
 }
 
 void sched_g_retire(sched_m *m, sched_g *g)
@@ -225,12 +223,8 @@ void sched_g_retire(sched_m *m, sched_g *g)
     sched_p *p = m->p;
     gc_stack_die(&g->stack);
     sched_fiber_died(&g->fiber);
-    if (g->size_log2 != s->stack_log2) {
-        os_mutex_lock(&s->pool_lock);
-        pool_push(s, class_of(g->size_log2), g);
-        os_mutex_unlock(&s->pool_lock);
-        return;
-    }
+    sched_stack_put(s, p, g->memory);
+    g->memory = NULL;
     g->next = p->free;
     p->free = g;
     if (TRI_UNLIKELY(++p->nfree >= SCHED_POOL))
@@ -333,7 +327,7 @@ const char *tri_coro_name(void)
 void sched_g_each(sched *s, bool (*fn)(void *arg, sched_g *g), void *arg)
 {
     os_mutex_lock(&s->pool_lock);
-    for (struct sched_slab *slab = s->g_slabs; slab; slab = slab->next)
+    for (struct sched_slab *slab = s->slabs; slab; slab = slab->next)
         for (uint32_t i = 0; i < slab->used; i++)
             if (!fn(arg, &slab->gs[i]))
                 goto out;
@@ -343,51 +337,14 @@ out:
 
 void sched_g_free_all(sched *s)
 {
-    for (struct sched_slab *next, *slab = s->g_slabs; slab; slab = next) {
+    for (struct sched_slab *next, *slab = s->slabs; slab; slab = next) {
         next = slab->next;
         for (uint32_t i = 0; i < slab->used; i++) {
-            sched_g *g = &slab->gs[i];
-            if (!g->base)
-                continue;
-            gc_stack_remove(s->heap, &g->stack);
-            sched_fiber_free(&g->fiber);
+            gc_stack_remove(s->heap, &slab->gs[i].stack);
+            sched_fiber_died(&slab->gs[i].fiber);
         }
         os_free(slab, sizeof *slab);
     }
-    s->g_slabs = NULL;
+    s->slabs = NULL;
     sched_stack_free_all(s);
-}
-
-#define TRIM_SHARE 10 /* of what was not needed since the last look */
-#define TRIM_MAX   4096
-
-static sched_g *trim_take(sched *s)
-{
-    uint32_t class = class_of(s->stack_log2);
-    sched_g *first = NULL;
-    os_mutex_lock(&s->pool_lock);
-    uint32_t n = s->low_water / TRIM_SHARE;
-    for (n = n < TRIM_MAX ? n : TRIM_MAX; n > 0 && s->pool[class]; n--) {
-        sched_g *g = pool_pop(s, class);
-        g->next = first;
-        first = g;
-    }
-    s->low_water = s->npool[class];
-    os_mutex_unlock(&s->pool_lock);
-    return first;
-}
-
-bool sched_pool_trim(sched *s)
-{
-    sched_g *first = trim_take(s);
-    if (!first)
-        return false;
-    sched_g *last = first;
-    for (sched_g *g = first; g; last = g, g = g->next)
-        sched_stack_release(g);
-    os_mutex_lock(&s->pool_lock);
-    last->next = s->cold;
-    s->cold = first;
-    os_mutex_unlock(&s->pool_lock);
-    return true;
 }

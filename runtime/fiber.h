@@ -47,6 +47,7 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
+/* Of a coroutine, or of a thread that runs coroutines. */
 typedef struct sched_fiber {
 #if SCHED_ASAN
     void *fake;         /* the fake stack while it is off its thread */
@@ -56,22 +57,30 @@ typedef struct sched_fiber {
 #if TRI_TSAN
     void *tsan;
 #endif
-#if SCHED_VALGRIND
-    unsigned valgrind;
-#endif
     char unused; /* so that the struct is never empty */
 } sched_fiber;
 
-/* There is a stack [lo, hi) for coroutines, one after the other. */
-static inline void sched_fiber_new(sched_fiber *f, void *lo, void *hi)
+/* Of a piece of memory that coroutines use as their stack, one after the other. */
+typedef struct sched_fiber_stack {
+    unsigned valgrind;
+} sched_fiber_stack;
+
+static inline void sched_fiber_stack_new(sched_fiber_stack *f, void *lo, void *hi)
+{
+    (void)f, (void)lo, (void)hi;
+#if SCHED_VALGRIND
+    f->valgrind = VALGRIND_STACK_REGISTER(lo, hi);
+#endif
+}
+
+static inline void sched_fiber_stack_free(sched_fiber_stack *f, void *lo, void *hi)
 {
     (void)f, (void)lo, (void)hi;
 #if SCHED_ASAN
-    f->bottom = lo;
-    f->size = (size_t)((char *)hi - (char *)lo);
+    __asan_unpoison_memory_region(lo, (size_t)((char *)hi - (char *)lo));
 #endif
 #if SCHED_VALGRIND
-    f->valgrind = VALGRIND_STACK_REGISTER(lo, hi);
+    VALGRIND_STACK_DEREGISTER(f->valgrind);
 #endif
 }
 
@@ -84,34 +93,33 @@ static inline void sched_fiber_of_thread(sched_fiber *f)
 #endif
 }
 
-/* A coroutine begins on the stack, and ends: its frames never return. */
-static inline void sched_fiber_born(sched_fiber *f)
+/* A coroutine begins on the stack [lo, hi). */
+static inline void sched_fiber_born(sched_fiber *f, void *lo, void *hi)
 {
-    (void)f;
+    (void)f, (void)lo, (void)hi;
+#if SCHED_ASAN
+    f->fake = NULL;
+    f->bottom = lo;
+    f->size = (size_t)((char *)hi - (char *)lo);
+#endif
 #if TRI_TSAN
     f->tsan = __tsan_create_fiber(0);
 #endif
 }
 
+/* It ended, and was left: its frames never return, so their redzones are forgotten. */
 static inline void sched_fiber_died(sched_fiber *f)
 {
     (void)f;
 #if SCHED_ASAN
-    __asan_unpoison_memory_region(f->bottom, f->size);
+    if (f->bottom)
+        __asan_unpoison_memory_region(f->bottom, f->size);
+    f->bottom = NULL;
 #endif
 #if TRI_TSAN
     if (f->tsan)
         __tsan_destroy_fiber(f->tsan);
     f->tsan = NULL;
-#endif
-}
-
-/* The stack goes. */
-static inline void sched_fiber_free(sched_fiber *f)
-{
-    sched_fiber_died(f);
-#if SCHED_VALGRIND
-    VALGRIND_STACK_DEREGISTER(f->valgrind);
 #endif
 }
 

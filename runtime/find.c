@@ -183,7 +183,9 @@ sched_g *sched_find(sched_m *m)
         sched_g *g = look(m);
         if (g) {
             found(m);
-            return g;
+            if (g->memory || sched_g_equip(m, g))
+                return g;
+            continue;
         }
         if (gc_help_mark(m->sched->heap, m->mu, HELP_NS))
             continue;

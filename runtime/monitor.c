@@ -268,7 +268,7 @@ static void trim(monitor *mon)
 {
     if (mon->now < mon->trim_at)
         return;
-    mon->trimming = sched_pool_trim(mon->s);
+    mon->trimming = sched_stack_trim(mon->s);
     mon->trim_at = mon->now + TRIM_NS;
 }
 

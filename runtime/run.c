@@ -74,20 +74,6 @@ static int init_p(sched *s, uint32_t i)
     return heap_cache_new(s->heap, &p->cache);
 }
 
-static uint32_t log2_ceil(size_t n)
-{
-    uint32_t log = 0;
-    while (((size_t)1 << log) < n)
-        log++;
-    return log;
-}
-
-uint32_t sched_stack_log2(size_t bytes)
-{
-    uint32_t log = log2_ceil(bytes);
-    return log < SCHED_STACK_MIN_LOG2 ? SCHED_STACK_MIN_LOG2 : log;
-}
-
 static int new_ps(sched *s)
 {
     size_t size = s->nprocs * sizeof *s->ps;

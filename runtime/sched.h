@@ -40,13 +40,14 @@
 #else
 #define SCHED_RING 256u /* entries of a P's run queue; a power of two */
 #define SCHED_FAIR 61u  /* every that many switches the global queue goes first */
-#define SCHED_POOL 128u /* dead coroutines kept per P */
+#define SCHED_POOL 128u /* dead coroutines, and unused stacks, kept per P */
 #endif
 #define SCHED_SLOTS 4u /* words of a value handed over without a cell */
 
 typedef struct sched_g sched_g;
 typedef struct sched_m sched_m;
 typedef struct sched_p sched_p;
+typedef struct sched_stack sched_stack;
 typedef struct sched sched;
 
 typedef enum sched_state {
@@ -102,6 +103,16 @@ typedef struct sched_timers {
     _Atomic int64_t next;           /* earliest, INT64_MAX if none; written under lock */
 } sched_timers;
 
+/* ---- stacks (stack.c) ------------------------------------------------------------------------ */
+
+struct sched_stack {
+    sched_stack *next; /* of the pool it is in */
+    char *base;        /* [base, base + size), the guard at the bottom */
+    uintptr_t lo, hi;  /* what a coroutine may use */
+    uint32_t size_log2;
+    sched_fiber_stack fiber;
+};
+
 /* ---- G -------------------------------------------------------------------------------------- */
 
 struct sched_g {
@@ -125,9 +136,8 @@ struct sched_g {
     _Atomic int64_t since; /* coarse time of its last park */
     sched_m *m;            /* where it runs; own thread */
 
-    /* The memory of its stack: [base, base + size), the guard at the bottom. */
-    char *base;
-    uint32_t size_log2;
+    sched_stack *memory; /* NULL until it runs for the first time, and when it is dead */
+    uint32_t size_log2;  /* of the stack it wants */
     sched_fiber fiber;
 };
 
@@ -155,8 +165,10 @@ struct sched_p {
 
     /* Of the M that has it RUNNING. */
     heap_cache *cache; /* while no mutator is bound to it */
-    sched_g *free;     /* dead coroutines with stacks of the default size */
+    sched_g *free;     /* dead coroutines */
     uint32_t nfree;
+    sched_stack *stacks; /* unused, of the default size */
+    uint32_t nstacks;
     uint64_t id_next, id_end;
     uint64_t random;
     _Atomic uint64_t spawned, ended; /* counters; read by statistics */
@@ -254,20 +266,24 @@ struct sched {
     uint32_t nspare;
     uint32_t refs; /* the stopper, and each abandoned M */
 
-    /* Dead coroutines by size of stack, and the memory of stacks and Gs. */
+    /* Dead coroutines. */
     os_mutex pool_lock __attribute__((aligned(64)));
-    sched_g *pool[SCHED_STACK_CLASSES];
-    uint32_t npool[SCHED_STACK_CLASSES];
-    uint32_t low_water; /* least npool of the default class since the monitor looked */
-    sched_g *cold;      /* of the default class, memory given back */
-    struct sched_slab *g_slabs;
-    struct sched_stack_slab *stack_slabs;
-    sched_g *unused_gs; /* Gs that never had a stack */
-    char *stack_cur[SCHED_STACK_CLASSES], *stack_end[SCHED_STACK_CLASSES];
-    uint32_t stack_colour;
-    uint64_t ids; /* next block of ids */
+    sched_g *pool;
+    uint32_t npool;
+    struct sched_slab *slabs;
+    uint64_t ids; /* the last one given away */
     _Atomic uint64_t outside_spawned;
-    uint64_t nstacks, stack_bytes;
+
+    /* Unused stacks by size, and their memory. */
+    os_mutex stacks_lock __attribute__((aligned(64)));
+    sched_stack *stacks[SCHED_STACK_CLASSES];
+    uint32_t nstacks[SCHED_STACK_CLASSES];
+    uint32_t low_water; /* least nstacks of the default class since the monitor looked */
+    sched_stack *cold;  /* of the default class, memory given back */
+    struct sched_stack_slab *stack_slabs;
+    struct sched_stack_slab *open_slabs[SCHED_STACK_CLASSES];
+    uint64_t made, made_bytes; /* stacks ever made */
+    int64_t short_since;       /* when a coroutine first found none, if none came back since */
 
     /* The monitor. */
     os_thread monitor;
@@ -353,8 +369,8 @@ void sched_ready(sched_g *g);
 void sched_ready_last(sched_g *g);
 /* The same for a chain linked by `next`, of any length. */
 void sched_ready_all(sched_g *first);
-/* What the current coroutine of this P shall be followed by; NULL: ask the scheduler. */
-sched_g *sched_next(sched_p *p);
+/* What the current coroutine of the M shall be followed by; NULL: ask the scheduler. */
+sched_g *sched_next(sched_m *m);
 
 /* ---- runq.c --------------------------------------------------------------------------------- */
 
@@ -423,27 +439,29 @@ bool sched_unref(sched *s);
  * its mutator, or NULL. -ENOMEM. */
 int sched_g_new(sched *s, sched_m *m, gc_mutator *mu, void (*fn)(void *), void *arg,
                 uint32_t size_log2, sched_g **out);
+/* It is about to run for the first time: gets a stack. False: there is none; it is queued again. */
+bool sched_g_equip(sched_m *m, sched_g *g);
+/* The same, when it was resumed for the collector: sets its context up. */
+void sched_g_begin(sched_g *g);
 /* It ended, and its stack was left. */
 void sched_g_retire(sched_m *m, sched_g *g);
 void sched_g_free_all(sched *s);
 /* Stops at false. Under the pool's lock: fn must not spawn or end coroutines. */
 void sched_g_each(sched *s, bool (*fn)(void *arg, sched_g *g), void *arg);
 
-/* Gives g a stack of 2^size_log2 bytes with a guard. Pool lock held. -ENOMEM. */
-int sched_stack_new(sched *s, sched_g *g, uint32_t size_log2);
-/* Takes back the last one that was made. Pool lock held. */
-void sched_stack_free(sched *s, sched_g *g);
+/* A stack of 2^size_log2 bytes; NULL: no memory. p: own P, or NULL. */
+sched_stack *sched_stack_get(sched *s, sched_p *p, uint32_t size_log2);
+/* It is unused. */
+void sched_stack_put(sched *s, sched_p *p, sched_stack *stack);
 /* Forgets all stacks of the scheduler. */
 void sched_stack_free_all(sched *s);
-/* The memory of a dead coroutine's stack goes back to the system. */
-void sched_stack_release(sched_g *g);
 uint32_t sched_stack_log2(size_t bytes); /* the class for a stack of so many */
 size_t sched_stack_guard_size(uint32_t size_log2);
 int sched_overflow_install(void);
 void sched_overflow_uninstall(void);
 /* Gives back some of the memory of stacks that were not needed lately. The monitor's. False: there
  * was nothing to give. */
-bool sched_pool_trim(sched *s);
+bool sched_stack_trim(sched *s);
 
 /* ---- waiter.c -------------------------------------------------------------------------------- */
 
@@ -508,8 +526,8 @@ typedef struct sched_stats {
     uint32_t threads, idle_threads, spinning_threads, demoted;
     uint32_t procs, idle_procs, syscall_procs;
     uint32_t global_queue, local_queues;
-    uint64_t stacks, stack_bytes_reserved, pooled;
-    uint64_t demotions; /* ever */
+    uint64_t stacks, stack_bytes_reserved, unused_stacks; /* made; those in no P's pool */
+    uint64_t demotions;                                   /* ever */
     uint64_t by_state[SCHED_STATES];
     uint64_t by_reason[SCHED_REASONS]; /* of those waiting */
 } sched_stats;

@@ -17,8 +17,6 @@
  * instead of letting it corrupt its neighbour. A frame larger than the guard can jump over it; code
  * compiled with -fstack-clash-protection cannot.
  */
-#include <errno.h>
-
 #include "os/memory.h"
 #include "os/report.h"
 #include "os/signal.h"
@@ -34,12 +32,6 @@
 #define COLOUR_STEP 64u
 #define GUARD_MAX   ((size_t)64 << 10)
 
-struct sched_stack_slab {
-    struct sched_stack_slab *next;
-    char *base;
-    size_t size;
-};
-
 size_t sched_stack_guard_size(uint32_t size_log2)
 {
     size_t page = os_page_size();
@@ -49,85 +41,227 @@ size_t sched_stack_guard_size(uint32_t size_log2)
     return guard < page ? page : guard;
 }
 
-static int slab_new(sched *s, uint32_t size_log2)
+uint32_t sched_stack_log2(size_t bytes)
 {
-    uint32_t class = size_log2 - SCHED_STACK_MIN_LOG2;
+    uint32_t log = SCHED_STACK_MIN_LOG2;
+    while (((size_t)1 << log) < bytes)
+        log++;
+    return log;
+}
+
+static uint32_t class_of(uint32_t size_log2)
+{
+    return size_log2 - SCHED_STACK_MIN_LOG2;
+}
+
+/* ---- making them, under stacks_lock ------------------------------------------------------------ */
+
+/* Address space for some stacks of one size, and what describes them. */
+struct sched_stack_slab {
+    struct sched_stack_slab *next;
+    char *base;
+    size_t size;
+    uint32_t used, capacity;
+    sched_stack stacks[];
+};
+
+static size_t slab_bytes(uint32_t capacity)
+{
+    return sizeof(struct sched_stack_slab) + capacity * sizeof(sched_stack);
+}
+
+static struct sched_stack_slab *slab_new(sched *s, uint32_t size_log2)
+{
     size_t stack = (size_t)1 << size_log2;
     size_t size = stack > SLAB_SIZE ? stack : SLAB_SIZE;
-    struct sched_stack_slab *slab = os_alloc(sizeof *slab);
+    uint32_t capacity = (uint32_t)(size >> size_log2);
+    struct sched_stack_slab *slab = os_alloc(slab_bytes(capacity));
     if (!slab)
-        return -ENOMEM;
+        return NULL;
     slab->size = size;
+    slab->capacity = capacity;
     slab->base = os_reserve_rw(size, os_page_size());
     if (!slab->base) {
-        os_free(slab, sizeof *slab);
-        return -ENOMEM;
+        os_free(slab, slab_bytes(capacity));
+        return NULL;
     }
     os_no_huge(slab->base, size); /* a kernel without huge pages refuses, which is as good */
     slab->next = s->stack_slabs;
     s->stack_slabs = slab;
-    s->stack_cur[class] = slab->base;
-    s->stack_end[class] = slab->base + size;
-    return 0;
+    return slab;
 }
 
-int sched_stack_new(sched *s, sched_g *g, uint32_t size_log2)
+static sched_stack *make(sched *s, uint32_t size_log2)
 {
-    uint32_t class = size_log2 - SCHED_STACK_MIN_LOG2;
-    size_t size = (size_t)1 << size_log2;
-    if (s->stack_cur[class] == s->stack_end[class]) {
-        int err = slab_new(s, size_log2);
-        if (err)
-            return err;
+    struct sched_stack_slab **open = &s->open_slabs[class_of(size_log2)];
+    if (!*open || (*open)->used == (*open)->capacity) {
+        struct sched_stack_slab *slab = slab_new(s, size_log2);
+        if (!slab)
+            return NULL;
+        *open = slab;
     }
-    char *base = s->stack_cur[class];
+    uint32_t i = (*open)->used;
+    size_t size = (size_t)1 << size_log2;
+    char *base = (*open)->base + i * size;
     size_t guard = sched_stack_guard_size(size_log2);
     if (os_guard(base, guard))
-        return -ENOMEM;
-    s->stack_cur[class] += size;
-    s->nstacks++;
-    s->stack_bytes += size;
-    g->base = base;
-    g->size_log2 = size_log2;
-    g->stack.lo = (uintptr_t)base + guard;
-    g->stack.hi = (uintptr_t)base + size - s->stack_colour++ % COLOURS * COLOUR_STEP;
-    g->stack.sp = g->stack.hi;
-    sched_fiber_new(&g->fiber, (void *)g->stack.lo, (void *)g->stack.hi);
-    return 0;
-}
-
-void sched_stack_free(sched *s, sched_g *g)
-{
-    sched_fiber_free(&g->fiber);
-    os_unguard(g->base, sched_stack_guard_size(g->size_log2));
-    /* It was the last to be cut. */
-    s->stack_cur[g->size_log2 - SCHED_STACK_MIN_LOG2] = g->base;
-    s->nstacks--;
-    s->stack_bytes -= (size_t)1 << g->size_log2;
-    g->base = NULL;
-}
-
-void sched_stack_release(sched_g *g)
-{
-    size_t guard = sched_stack_guard_size(g->size_log2);
-    os_release(g->base + guard, ((size_t)1 << g->size_log2) - guard);
+        return NULL;
+    sched_stack *st = &(*open)->stacks[i];
+    st->base = base;
+    st->size_log2 = size_log2;
+    st->lo = (uintptr_t)base + guard;
+    st->hi = (uintptr_t)base + size - (size_t)i % COLOURS * COLOUR_STEP;
+    sched_fiber_stack_new(&st->fiber, (void *)st->lo, (void *)st->hi);
+    (*open)->used++;
+    s->made++;
+    s->made_bytes += size;
+    return st;
 }
 
 void sched_stack_free_all(sched *s)
 {
     for (struct sched_stack_slab *next, *slab = s->stack_slabs; slab; slab = next) {
         next = slab->next;
+        for (uint32_t i = 0; i < slab->used; i++)
+            sched_fiber_stack_free(&slab->stacks[i].fiber, (void *)slab->stacks[i].lo,
+                                   (void *)slab->stacks[i].hi);
         os_unreserve(slab->base, slab->size);
-        os_free(slab, sizeof *slab);
+        os_free(slab, slab_bytes(slab->capacity));
     }
     s->stack_slabs = NULL;
+}
+
+/* ---- pools -------------------------------------------------------------------------------------- */
+
+static sched_stack *pool_pop(sched *s, uint32_t class)
+{
+    sched_stack *st = s->stacks[class];
+    if (!st)
+        return NULL;
+    s->stacks[class] = st->next;
+    s->nstacks[class]--;
+    if (class == class_of(s->stack_log2) && s->nstacks[class] < s->low_water)
+        s->low_water = s->nstacks[class];
+    return st;
+}
+
+static void pool_push(sched *s, sched_stack *st)
+{
+    uint32_t class = class_of(st->size_log2);
+    st->next = s->stacks[class];
+    s->stacks[class] = st;
+    s->nstacks[class]++;
+    s->short_since = 0;
+}
+
+static sched_stack *cold_pop(sched *s, uint32_t class)
+{
+    sched_stack *st = class == class_of(s->stack_log2) ? s->cold : NULL;
+    if (st)
+        s->cold = st->next;
+    return st;
+}
+
+/* Half of what a P may keep is taken for it at once, if there is so much. */
+static TRI_NOINLINE sched_stack *refill(sched *s, sched_p *p, uint32_t size_log2)
+{
+    uint32_t class = class_of(size_log2);
+    os_mutex_lock(&s->stacks_lock);
+    sched_stack *st = pool_pop(s, class);
+    while (p && st && s->stacks[class] && p->nstacks < SCHED_POOL / 2) {
+        sched_stack *more = pool_pop(s, class);
+        more->next = p->stacks;
+        p->stacks = more;
+        p->nstacks++;
+    }
+    if (!st)
+        st = cold_pop(s, class);
+    if (!st)
+        st = make(s, size_log2);
+    os_mutex_unlock(&s->stacks_lock);
+    return st;
+}
+
+sched_stack *sched_stack_get(sched *s, sched_p *p, uint32_t size_log2)
+{
+    if (TRI_UNLIKELY(size_log2 != s->stack_log2))
+        return refill(s, NULL, size_log2);
+    sched_stack *st = p->stacks;
+    if (TRI_UNLIKELY(!st))
+        return refill(s, p, size_log2);
+    p->stacks = st->next;
+    p->nstacks--;
+    return st;
+}
+
+static TRI_NOINLINE void spill(sched *s, sched_p *p)
+{
+    os_mutex_lock(&s->stacks_lock);
+    while (p->nstacks > SCHED_POOL / 2) {
+        sched_stack *st = p->stacks;
+        p->stacks = st->next;
+        p->nstacks--;
+        pool_push(s, st);
+    }
+    os_mutex_unlock(&s->stacks_lock);
+}
+
+void sched_stack_put(sched *s, sched_p *p, sched_stack *st)
+{
+    if (TRI_UNLIKELY(st->size_log2 != s->stack_log2)) {
+        os_mutex_lock(&s->stacks_lock);
+        pool_push(s, st);
+        os_mutex_unlock(&s->stacks_lock);
+        return;
+    }
+    st->next = p->stacks;
+    p->stacks = st;
+    if (TRI_UNLIKELY(++p->nstacks >= SCHED_POOL))
+        spill(s, p);
+}
+
+/* ---- giving memory back ------------------------------------------------------------------------ */
+
+#define TRIM_SHARE 10 /* of what was not needed since the last look */
+#define TRIM_MAX   4096
+
+static sched_stack *trim_take(sched *s)
+{
+    sched_stack *first = NULL;
+    os_mutex_lock(&s->stacks_lock);
+    uint32_t n = s->low_water / TRIM_SHARE;
+    for (n = n < TRIM_MAX ? n : TRIM_MAX; n > 0; n--) {
+        sched_stack *st = pool_pop(s, class_of(s->stack_log2));
+        st->next = first;
+        first = st;
+    }
+    s->low_water = s->nstacks[class_of(s->stack_log2)];
+    os_mutex_unlock(&s->stacks_lock);
+    return first;
+}
+
+bool sched_stack_trim(sched *s)
+{
+    sched_stack *first = trim_take(s);
+    if (!first)
+        return false;
+    sched_stack *last = first;
+    for (sched_stack *st = first; st; last = st, st = st->next) {
+        uintptr_t end = (uintptr_t)st->base + ((uintptr_t)1 << st->size_log2);
+        os_release((void *)st->lo, end - st->lo);
+    }
+    os_mutex_lock(&s->stacks_lock);
+    last->next = s->cold;
+    s->cold = first;
+    os_mutex_unlock(&s->stacks_lock);
+    return true;
 }
 
 /* ---- overflow ---------------------------------------------------------------------------------- */
 
 static bool in_guard(const sched_g *g, uintptr_t addr)
 {
-    return g && g->base && addr >= (uintptr_t)g->base && addr < g->stack.lo;
+    return g && g->memory && addr >= (uintptr_t)g->memory->base && addr < g->memory->lo;
 }
 
 static bool on_fault(void *addr, void *ucontext)

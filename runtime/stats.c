@@ -61,14 +61,14 @@ static void add_machines(sched *s, sched_stats *out)
     os_mutex_unlock(&s->lock);
 }
 
-static void add_pools(sched *s, sched_stats *out)
+static void add_stacks(sched *s, sched_stats *out)
 {
-    os_mutex_lock(&s->pool_lock);
+    os_mutex_lock(&s->stacks_lock);
     for (uint32_t i = 0; i < SCHED_STACK_CLASSES; i++)
-        out->pooled += s->npool[i];
-    out->stack_bytes_reserved = s->stack_bytes;
-    out->stacks = s->nstacks;
-    os_mutex_unlock(&s->pool_lock);
+        out->unused_stacks += s->nstacks[i];
+    out->stacks = s->made;
+    out->stack_bytes_reserved = s->made_bytes;
+    os_mutex_unlock(&s->stacks_lock);
 }
 
 bool sched_read_stats(tri_heap *h, sched_stats *out, bool detail)
@@ -88,7 +88,7 @@ bool sched_read_stats(tri_heap *h, sched_stats *out, bool detail)
     out->global_queue = atomic_load_explicit(&s->nglobal, memory_order_relaxed);
     out->demotions = atomic_load_explicit(&s->demotions, memory_order_relaxed);
     add_machines(s, out);
-    add_pools(s, out);
+    add_stacks(s, out);
     if (detail)
         sched_g_each(s, count_one, out);
     return true;

@@ -87,6 +87,8 @@ static void enter(sched_m *m, sched_g *g)
     TRI_ASSERT(atomic_load_explicit(&g->state, memory_order_relaxed) == SCHED_RUNNABLE,
                "only a runnable coroutine is run");
     gc_stack_resume(m->mu, &g->stack);
+    if (g->stack.sp == g->stack.hi) /* nothing on its stack: it has not begun */
+        sched_g_begin(g);
     atomic_store_explicit(&g->state, SCHED_RUNNING, memory_order_relaxed);
     atomic_store_explicit(&m->p->switches,
                           atomic_load_explicit(&m->p->switches, memory_order_relaxed) + 1,
@@ -123,21 +125,23 @@ void sched_run(sched_m *m, sched_g *g)
     sched_arrive();
 }
 
-sched_g *sched_next(sched_p *p)
+sched_g *sched_next(sched_m *m)
 {
+    sched_p *p = m->p;
     if (TRI_UNLIKELY(p->fair <= 1)) {
         p->fair = 0;
         return NULL;
     }
     p->fair--;
     sched_g *g = sched_runnext_get(p);
-    if (g)
-        return g;
-    g = sched_ring_get(p);
-    if (g)
+    if (!g) {
+        g = sched_ring_get(p);
+        if (!g)
+            return NULL;
         atomic_store_explicit(&p->tick, atomic_load_explicit(&p->tick, memory_order_relaxed) + 1,
                               memory_order_relaxed);
-    return g;
+    }
+    return TRI_LIKELY(g->memory) || sched_g_equip(m, g) ? g : NULL;
 }
 
 /* ---- park and ready ------------------------------------------------------------------------------- */
@@ -153,7 +157,7 @@ void sched_park(sched_m *m)
         return;
     atomic_store_explicit(&g->since, atomic_load_explicit(&m->sched->now, memory_order_relaxed),
                           memory_order_relaxed);
-    sched_switch(m, sched_next(m->p), SCHED_AFTER_PARK);
+    sched_switch(m, sched_next(m), SCHED_AFTER_PARK);
 }
 
 /* True if g is the caller's to queue; false if it was still on its stack, and its M will. */
@@ -258,7 +262,7 @@ void tri_yield(void)
         yield_thread();
         return;
     }
-    sched_g *next = sched_next(m->p);
+    sched_g *next = sched_next(m);
     if (next || m->p->fair == 0 || atomic_load_explicit(&m->sched->nglobal, memory_order_relaxed))
         sched_switch(m, next, SCHED_AFTER_YIELD);
     sched_leave();
