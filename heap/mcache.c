@@ -111,8 +111,7 @@ void heap_cache_free(heap_cache *c)
     tri_heap *h = c->heap;
     heap_cache_private *p = c->private_;
     heap_cache_flush(c);
-    retire(c, 0);
-    retire(c, 1);
+    /* Out of the list first: the collector retires the inactive tables of all that are in it. */
     os_mutex_lock(&h->caches_lock);
     fold_counts(c);
     heap_cache **at = &h->caches;
@@ -120,6 +119,8 @@ void heap_cache_free(heap_cache *c)
         at = &(*at)->next;
     *at = c->next;
     os_mutex_unlock(&h->caches_lock);
+    retire(c, 0);
+    retire(c, 1);
     os_unreserve(p->memory, CACHE_BYTES);
     os_free(p, sizeof *p);
     os_free(c, sizeof *c);
