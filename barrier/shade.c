@@ -92,7 +92,7 @@ static gc_mutator *shade_store(tri_mutator *pub, const void *slot, const void *v
 
 void tri_set_slow_(tri_mutator *pub, void *slot, void *value) {
     shade_store(pub, slot, value);
-    __atomic_store_n((void **)slot, value, __ATOMIC_RELAXED);
+    __atomic_store_n((tri_slot_ *)slot, value, __ATOMIC_RELAXED);
 }
 
 void tri_init_slow_(tri_mutator *pub, void *slot, void *value) {
@@ -100,7 +100,7 @@ void tri_init_slow_(tri_mutator *pub, void *slot, void *value) {
         not_attached();
     if (pub->barrier & TRI_SHADE_NEW)
         barrier_push((gc_mutator *)pub, (uintptr_t)value);
-    __atomic_store_n((void **)slot, value, __ATOMIC_RELAXED);
+    __atomic_store_n((tri_slot_ *)slot, value, __ATOMIC_RELAXED);
 }
 
 /* ---- atomic forms ---------------------------------------------------------------------------
@@ -116,7 +116,7 @@ void *tri_exchange(void *slot, void *value) {
     if (TRI_UNLIKELY(pub->barrier & TRI_SHADE_NEW))
         barrier_push((gc_mutator *)pub, (uintptr_t)value);
     /* The program's own ordering: pairs with whatever other mutators do to the slot. */
-    void *old = __atomic_exchange_n((void **)slot, value, __ATOMIC_SEQ_CST);
+    void *old = __atomic_exchange_n((tri_slot_ *)slot, value, __ATOMIC_SEQ_CST);
     if (TRI_UNLIKELY(pub->barrier & TRI_SHADE_OLD))
         barrier_push((gc_mutator *)pub, (uintptr_t)old);
     TRI_SIGNAL_FENCE();
@@ -133,7 +133,7 @@ bool tri_compare_exchange(void *slot, void **expected, void *desired) {
         not_attached();
     if (TRI_UNLIKELY(pub->barrier & TRI_SHADE_NEW))
         barrier_push((gc_mutator *)pub, (uintptr_t)desired);
-    bool done = __atomic_compare_exchange_n((void **)slot, expected, desired, false,
+    bool done = __atomic_compare_exchange_n((tri_slot_ *)slot, expected, desired, false,
                                             __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     if (TRI_UNLIKELY(done && (pub->barrier & TRI_SHADE_OLD)))
         barrier_push((gc_mutator *)pub, (uintptr_t)old);
@@ -149,7 +149,7 @@ void tri_set_release(void *slot, void *value) {
     if (TRI_UNLIKELY(pub->barrier))
         shade_store(pub, slot, value);
     /* Pairs with the acquire loads of the program's readers. */
-    __atomic_store_n((void **)slot, value, __ATOMIC_RELEASE);
+    __atomic_store_n((tri_slot_ *)slot, value, __ATOMIC_RELEASE);
     TRI_SIGNAL_FENCE();
     pub->busy = 0;
 }

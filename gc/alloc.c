@@ -28,7 +28,7 @@ static gc_mutator *self_checked(void) {
 
 static TRI_NOINLINE void leave_runtime(gc_mutator *m) {
     m->pub.in_runtime--;
-    if (TRI_UNLIKELY(m->pub.poll))
+    if (TRI_UNLIKELY(__atomic_load_n(&m->pub.poll, __ATOMIC_RELAXED)))
         tri_safepoint_slow_();
 }
 

@@ -129,7 +129,8 @@ int gc_open(tri_heap *h) {
     }
     if (h->options.verify && (err = gc_verify_open(gc)))
         goto fail_verify;
-    gc->signals = !h->options.poll_only;
+    /* ThreadSanitizer delays handlers and hands them a context that is no longer true. */
+    gc->signals = !h->options.poll_only && !TRI_TSAN;
     if (gc->signals && (err = gc_signals_open()))
         goto fail_signals;
     gc_pacer_open(gc);
@@ -274,7 +275,7 @@ int tri_collect(tri_heap *h) {
     gc_mutator *m = gc_mutator_in(h);
     if (m && m->pub.in_runtime)
         return -EDEADLK;
-    if (os_thread_tid() == gc->collector_tid)
+    if (os_thread_tid() == atomic_load_explicit(&gc->collector_tid, memory_order_relaxed))
         return -EDEADLK;
     collect_call call = {h, gc_request(h)};
     if (!gc_attached())

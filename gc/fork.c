@@ -20,6 +20,7 @@
 #include <errno.h>
 
 #include "gc/state.h"
+#include "gc/summary.h"
 #include "os/context.h"
 #include "os/fork.h"
 
@@ -50,6 +51,8 @@ static void prepare_heap(tri_heap *h) {
     os_mutex_lock(&gc->roots_lock);
     heap_fork_prepare(h);
     os_mutex_lock(&gc->lock);
+    gc_book_lock(gc->book);
+    gc_summary_lock(gc);
 }
 
 static void prepare(void) {
@@ -62,6 +65,8 @@ static void prepare(void) {
 
 static void release_heap(tri_heap *h) {
     struct gc *gc = gc_of(h);
+    gc_summary_unlock(gc);
+    gc_book_unlock(gc->book);
     os_mutex_unlock(&gc->lock);
     heap_fork_release(h);
     os_mutex_unlock(&gc->roots_lock);

@@ -89,7 +89,7 @@ void gc_poll_slow(gc_mutator *m);
 #define GC_POLL_HANDSHAKE 1u /* the collector's bit of pub.poll */
 #define GC_POLL_PREEMPT 2u   /* the scheduler's */
 static inline void gc_poll(gc_mutator *m) {
-    if (__builtin_expect(m->pub.poll & GC_POLL_HANDSHAKE, 0))
+    if (__builtin_expect(__atomic_load_n(&m->pub.poll, __ATOMIC_RELAXED) & GC_POLL_HANDSHAKE, 0))
         gc_poll_slow(m);
 }
 /* Sets or clears bits of another thread's poll byte. */

@@ -28,6 +28,8 @@
 #include "os/context.h"
 #include "os/report.h"
 
+#define SPIN_NS ((int64_t)15000)
+#define SLEEP_NS ((int64_t)20000)
 #define RESIGNAL_NS ((int64_t)50000)       /* a busy unit is over by then; also the poll interval */
 #define WATCHDOG_NS ((int64_t)1000000000) /* a thread that has not acknowledged by then is named */
 
@@ -85,9 +87,6 @@ static void acknowledge_one(struct gc *gc, gc_mutator *m, uint64_t epoch, uintpt
     perform(m, step, sp, ucontext);
     atomic_thread_fence(memory_order_seq_cst);
     atomic_store_explicit(&m->acked, epoch, memory_order_release);
-    atomic_fetch_add_explicit(&gc->acks, 1, memory_order_seq_cst); /* pairs with wait_for_acks */
-    if (atomic_load_explicit(&gc->waiting, memory_order_seq_cst))
-        os_futex_wake(&gc->acks, 1);
 }
 
 void gc_acknowledge(gc_mutator *m, uintptr_t sp, const void *ucontext) {
@@ -216,7 +215,7 @@ static unsigned ask_round(struct gc *gc, uint64_t epoch, int64_t now, int64_t st
         pending++;
         if (gc->signals && now - m->signalled_at >= RESIGNAL_NS) {
             m->signalled_at = now;
-            os_thread_signal(m->tid, OS_SIG_HANDSHAKE);
+            os_handshake_send(m->tid);
         }
         if (now >= *complain_at)
             complain(m, now - start);
@@ -227,17 +226,15 @@ static unsigned ask_round(struct gc *gc, uint64_t epoch, int64_t now, int64_t st
     return pending;
 }
 
-static void wait_for_acks(struct gc *gc, uint32_t seen, int64_t now, int64_t start) {
-    if (now - start < 5000) {
+/* Acknowledging must be cheap, so nobody wakes the collector: a futex wake would be the larger part of
+ * the interruption. It looks again instead, first at once (a signal takes some microseconds to arrive),
+ * then with short sleeps that leave the processor to the mutators. */
+static void wait_for_acks(int64_t now, int64_t start)
+{
+    if (now - start < SPIN_NS)
         os_pause();
-        return;
-    }
-    /* seq_cst: waiting is set before acks is read again; the mutator adds to acks before it reads
-     * waiting. One of us sees the other. */
-    atomic_store_explicit(&gc->waiting, true, memory_order_seq_cst);
-    if (atomic_load_explicit(&gc->acks, memory_order_seq_cst) == seen)
-        os_futex_wait(&gc->acks, seen, RESIGNAL_NS);
-    atomic_store_explicit(&gc->waiting, false, memory_order_relaxed);
+    else
+        os_sleep_ns(SLEEP_NS);
 }
 
 void gc_handshake(struct gc *gc, gc_step step, gc_target target) {
@@ -256,11 +253,10 @@ void gc_handshake(struct gc *gc, gc_step step, gc_target target) {
     }
     os_mutex_unlock(&gc->lock);
     for (;;) {
-        uint32_t seen = atomic_load_explicit(&gc->acks, memory_order_seq_cst);
         int64_t now = os_now();
         if (!ask_round(gc, epoch, now, start, &complain_at))
             break;
-        wait_for_acks(gc, seen, now, start);
+        wait_for_acks(now, start);
     }
     atomic_thread_fence(memory_order_seq_cst);
     os_mutex_unlock(&gc->handshake_lock);

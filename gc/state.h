@@ -92,8 +92,6 @@ struct gc {
      * it does not change until all have acknowledged. */
     _Atomic uint32_t step;
     _Atomic uint64_t epoch;
-    _Atomic uint32_t acks;    /* futex: changes at every acknowledgement */
-    _Atomic bool waiting;     /* the collector sleeps on acks */
     _Atomic int64_t longest;  /* longest single acknowledgement in the current handshake, ns */
     _Atomic uint32_t verify_stop; /* futex: 1 while mutators stand still */
 
@@ -143,7 +141,7 @@ struct gc {
     struct gc_summary_book *summary;
 
     struct gc_verifier *verifier;
-    int collector_tid;
+    _Atomic int collector_tid;
     bool was_marking;  /* at fork(): mark bits are to be discarded */
     bool forked;       /* this is a child of fork(): no collector threads */
     tri_heap *fork_next; /* list of heaps for the fork handlers */

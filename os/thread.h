@@ -89,6 +89,9 @@ void os_thread_detach(os_thread *t);
 
 // The kernel's id of the calling thread. Asks the kernel each time: a cached id would be wrong in the
 // child of a fork and in a coroutine that moved. Async-signal-safe.
+// Sleeps and timeouts of the calling thread end within microseconds of their time, not within the 50 us that
+// the kernel otherwise allows itself. Failure is harmless.
+void os_thread_fine_timers(void);
 int os_thread_tid(void);
 
 // Sends `sig` to one thread of this process. -ESRCH if it is gone. Handshakes go through

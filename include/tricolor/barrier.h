@@ -21,6 +21,9 @@
 
 TRI_BEGIN_DECLS
 
+/* A pointer field of whatever type: stores through it alias any. */
+typedef void *__attribute__((may_alias)) tri_slot_;
+
 /* Shade as the state says, then store; the caller is in a busy unit. */
 TRI_API void tri_set_slow_(tri_mutator *m, void *slot, void *value);
 TRI_API void tri_init_slow_(tri_mutator *m, void *slot, void *value);
@@ -32,7 +35,7 @@ TRI_INLINE void tri_set_(void *slot, void *value) {
     if (TRI_UNLIKELY(m->barrier))
         tri_set_slow_(m, slot, value);
     else
-        __atomic_store_n((void **)slot, value, __ATOMIC_RELAXED);
+        __atomic_store_n((tri_slot_ *)slot, value, __ATOMIC_RELAXED);
     TRI_SIGNAL_FENCE();
     m->busy = 0;
 }
@@ -44,21 +47,17 @@ TRI_INLINE void tri_init_(void *slot, void *value) {
     if (TRI_UNLIKELY(m->barrier & (TRI_SHADE_NEW | TRI_BARRIER_TRAP)))
         tri_init_slow_(m, slot, value);
     else
-        __atomic_store_n((void **)slot, value, __ATOMIC_RELAXED);
+        __atomic_store_n((tri_slot_ *)slot, value, __ATOMIC_RELAXED);
     TRI_SIGNAL_FENCE();
     m->busy = 0;
 }
 
-#ifdef __cplusplus
 #define TRI_CHECK_SLOT_(slot, value) ((void)sizeof(*(slot) = (value)))
-#else
-#define TRI_CHECK_SLOT_(slot, value) ((void)sizeof(*(slot) = (value)))
-#endif
 
 /* `slot` is the address of a bare pointer; `value` must be assignable to it. */
 #define tri_set(slot, value) (TRI_CHECK_SLOT_(slot, value), tri_set_((slot), (void *)(value)))
 #define tri_init(slot, value) (TRI_CHECK_SLOT_(slot, value), tri_init_((slot), (void *)(value)))
-#define tri_load(slot) ((__typeof__(*(slot)))__atomic_load_n((void **)(slot), __ATOMIC_RELAXED))
+#define tri_load(slot) __atomic_load_n((slot), __ATOMIC_RELAXED)
 
 /* A one-word struct in place of a bare pointer. */
 #define TRI_REF(ctype)                                                                             \

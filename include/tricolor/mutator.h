@@ -116,7 +116,7 @@ TRI_API void *tri_try_new_array(tri_type *type, size_t count);
 /* A safepoint: acknowledges a pending handshake, gives way to other coroutines if asked to. */
 TRI_API void tri_safepoint_slow_(void);
 TRI_INLINE void tri_safepoint_(void) {
-    if (TRI_UNLIKELY(tri_self()->poll))
+    if (TRI_UNLIKELY(__atomic_load_n(&tri_self()->poll, __ATOMIC_RELAXED)))
         tri_safepoint_slow_();
 }
 

@@ -104,6 +104,11 @@ void os_thread_detach(os_thread *t)
     pthread_detach((pthread_t)t->handle);
 }
 
+void os_thread_fine_timers(void)
+{
+    prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
+}
+
 int os_thread_tid(void)
 {
     return (int)syscall(SYS_gettid);

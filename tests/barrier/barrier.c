@@ -43,7 +43,7 @@ TestSuite(barrier, .init = open_marking, .fini = close_marking);
 
 static bool marked(const void *p)
 {
-    heap_ref ref;
+    heap_ref ref = {0};
     barrier_drain(self);
     cr_assert(heap_find(heap, (uintptr_t)p, &ref));
     return heap_is_marked(ref.span, ref.index);
@@ -179,7 +179,7 @@ Test(barrier, shading_turns_clean_into_dirty_only_if_something_was_newly_marked)
 Test(barrier, words_that_are_no_references_are_ignored)
 {
     struct cell *p = tri_new(&cell);
-    heap_ref ref;
+    heap_ref ref = {0};
     cr_assert(heap_find(heap, (uintptr_t)p, &ref));
     uintptr_t end = ref.span->base + ref.span->nslots * ref.span->size;
     barrier_shade(heap, 0);
