@@ -271,6 +271,8 @@ static TRI_NOINLINE void wait_for_collector(gc_mutator *m) {
 void gc_unblock(gc_mutator *m) {
     for (gc_mutator *each = m; each; each = each->thread_next) {
         uint32_t state = GC_BLOCKED;
+        each->pub.in_runtime++; /* from RUNNING on the handler could acknowledge, and record */
+        TRI_SIGNAL_FENCE();
         /* Acquire: pairs with the collector's release of ACKING. */
         if (!atomic_compare_exchange_strong_explicit(&each->state, &state, GC_RUNNING,
                                                      memory_order_acq_rel, memory_order_relaxed))
@@ -278,5 +280,7 @@ void gc_unblock(gc_mutator *m) {
         if (TRI_UNLIKELY(each->heap->options.verify))
             gc_verify_clear_below(each);
         gc_poll(each);
+        TRI_SIGNAL_FENCE();
+        each->pub.in_runtime--;
     }
 }
