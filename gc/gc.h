@@ -47,6 +47,8 @@ int gc_stack_add(tri_heap *h, gc_stack *s, gc_mutator *m);
 void gc_stack_reborn(gc_stack *s, gc_mutator *m);
 /* The stack holds nothing any more (its coroutine ended): parked with sp == hi. */
 void gc_stack_die(gc_stack *s);
+/* Stacks registered with less may grow to so many bytes: handshakes make room for copies of them. */
+void gc_stack_expect(tri_heap *h, size_t bytes);
 /* Forgets it. It must be parked; waits if the collector is scanning it. */
 void gc_stack_remove(tri_heap *h, gc_stack *s);
 

@@ -63,13 +63,18 @@ int gc_stack_add(tri_heap *h, gc_stack *s, gc_mutator *m) {
     }
     gc->stacks[s->slot] = s;
     os_mutex_unlock(&gc->stacks_lock);
-    if (s->hi - s->lo > __atomic_load_n(&gc->stack_max, __ATOMIC_RELAXED)) {
-        os_mutex_lock(&gc->lock);
-        if (s->hi - s->lo > gc->stack_max)
-            __atomic_store_n(&gc->stack_max, s->hi - s->lo, __ATOMIC_RELAXED);
-        os_mutex_unlock(&gc->lock);
-    }
+    gc_stack_expect(h, s->hi - s->lo);
     return 0;
+}
+
+void gc_stack_expect(tri_heap *h, size_t bytes) {
+    struct gc *gc = gc_of(h);
+    if (bytes <= __atomic_load_n(&gc->stack_max, __ATOMIC_RELAXED))
+        return;
+    os_mutex_lock(&gc->lock);
+    if (bytes > gc->stack_max)
+        __atomic_store_n(&gc->stack_max, bytes, __ATOMIC_RELAXED);
+    os_mutex_unlock(&gc->lock);
 }
 
 /* Takes a parked stack out of the collector's reach. */
@@ -160,15 +165,29 @@ static TRI_NOINLINE void resume_in_cycle(gc_mutator *m, gc_stack *s) {
         scan_on_resume(m, s);
 }
 
-void gc_stack_resume(gc_mutator *m, gc_stack *s) {
+static TRI_NOINLINE void resume_with_barrier(gc_mutator *m, gc_stack *s) {
     uint32_t state = GC_STACK_PARKED;
     /* Acquire: pairs with gc_stack_park() of the thread that left it, and with the collector. */
     if (!atomic_compare_exchange_strong_explicit(&s->state, &state, GC_STACK_RUNNING,
                                                  memory_order_acquire, memory_order_relaxed))
         claim_slow(m, s);
+    resume_in_cycle(m, s);
+}
+
+/* The collector claims stacks only while every mutator has a barrier: between the last
+ * acknowledgement of H2 and DONE, which comes before the first of H5. So one that has none is alone
+ * with the stack, and needs no locked instruction. */
+void gc_stack_resume(gc_mutator *m, gc_stack *s) {
     m->stack = s;
-    if (TRI_UNLIKELY(m->pub.barrier))
-        resume_in_cycle(m, s);
+    if (TRI_UNLIKELY(m->pub.barrier)) {
+        resume_with_barrier(m, s);
+        return;
+    }
+    /* Acquire: pairs with gc_stack_park() and with the collector, which left it PARKED. */
+    uint32_t state = atomic_load_explicit(&s->state, memory_order_acquire);
+    TRI_ASSERT(state == GC_STACK_PARKED, "without a barrier nobody else has the stack");
+    (void)state;
+    atomic_store_explicit(&s->state, GC_STACK_RUNNING, memory_order_relaxed);
 }
 
 /* ---- H2 ----------------------------------------------------------------------------------------- */
