@@ -55,10 +55,10 @@ Test(counters, by_type_and_in_all_are_exact_through_growth_switches_sweeps_and_e
     tri_heap *h = heap_for_test(RESERVE);
     heap_cache *caches[2] = {cache_of(h), cache_of(h)};
     static tri_type types[TYPES];
-    static char names[TYPES][16];
+    static char names[TYPES][24];
     static expected e[TYPES * 2 + 1];
     for (int i = 0; i < TYPES; i++) {
-        snprintf(names[i], 16, "counted%d", i);
+        snprintf(names[i], sizeof names[i], "counted%d", i);
         types[i] = type_of(names[i], 8 + (size_t)(i * 24 % 500));
         e[2 * i] = (expected){.type = &types[i]};
         e[2 * i + 1] = (expected){.type = &types[i], .array = true};

@@ -67,7 +67,7 @@ Test(mcache, refills_only_clear_slots)
     uint64_t **q = many(c, cell, white(h), N / 2, 56);
     for (int i = 0; i < N; i += 1 + i % 5)
         for (int k = 0; k < 7; k++)
-            cr_assert_eq(p[i][k], i + 1, "a live object was overwritten");
+            cr_assert_eq(p[i][k], (uint64_t)i + 1, "a live object was overwritten");
     cr_assert_leq(inuse(h), before + 8 * HEAP_PAGE, "swept slots were not used again");
     free(p);
     free(q);

@@ -29,8 +29,7 @@ static bool in_set(heap_class *class, uint32_t gen, bool full, heap_span *s)
 
 Test(mcentral, stacks_are_last_in_first_out)
 {
-    heap_stack s __attribute__((aligned(16)));
-    memset(&s, 0, sizeof s);
+    heap_stack s = {0, 0};
     void *nodes[3][2] __attribute__((aligned(16)));
     cr_assert(heap_stack_is_empty(&s));
     for (int i = 0; i < 3; i++)
