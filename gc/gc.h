@@ -80,9 +80,10 @@ void gc_bind(gc_mutator *m, heap_cache *c);
 heap_cache *gc_unbind(gc_mutator *m);
 
 /* Around a blocking call or idleness: from gc_block() to gc_unblock() the collector acknowledges for
- * the mutator. All live words of its stack lie above `sp` (os_call_spilled()); sp 0: it has no
- * stack. The mutator may not touch the heap in between. gc_unblock() waits while the collector works
- * for it. in_runtime may be 0 between, the collector does not signal a blocked mutator. */
+ * the mutator, the thread's current one, and for its others. All live words of its stack lie above
+ * `sp` (os_call_spilled()); sp 0: it has no stack. The mutator may not touch the heap in between.
+ * gc_unblock() waits while the collector works for it. in_runtime may be 0 between, the collector
+ * does not signal a blocked mutator. */
 void gc_block(gc_mutator *m, uintptr_t sp);
 void gc_unblock(gc_mutator *m);
 

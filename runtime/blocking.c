@@ -27,26 +27,25 @@ struct blocking {
 
 /* ---- threads ----------------------------------------------------------------------------------- */
 
+/* gc_block() and gc_unblock() take the whole chain of the thread's mutators. */
 void sched_block_thread(uintptr_t sp)
 {
-    gc_mutator *mu = gc_self();
-    if (sched_is_trap(mu))
+    gc_mutator *head = gc_self();
+    if (sched_is_trap(head))
         return;
-    for (; mu; mu = mu->thread_next) {
+    for (gc_mutator *mu = head; mu; mu = mu->thread_next)
         mu->pub.in_runtime++;
-        gc_block(mu, sp);
-    }
+    gc_block(head, sp);
 }
 
 void sched_unblock_thread(void)
 {
-    gc_mutator *mu = gc_self();
-    if (sched_is_trap(mu))
+    gc_mutator *head = gc_self();
+    if (sched_is_trap(head))
         return;
-    for (; mu; mu = mu->thread_next) {
-        gc_unblock(mu);
+    gc_unblock(head);
+    for (gc_mutator *mu = head; mu; mu = mu->thread_next)
         mu->pub.in_runtime--;
-    }
 }
 
 static void on_thread(void *arg, void *sp)
