@@ -53,8 +53,7 @@ static void pool_push(sched *s, sched_g *g)
     s->npool++;
 }
 
-/* A G that never ran, known to the collector. Its stack is [hi, hi): the bounds only say how large it
- * may become. */
+/* A G that never ran, known to the collector with an empty stack at no address in particular. */
 static sched_g *g_create(sched *s)
 {
     struct sched_slab *slab = s->slabs;
@@ -68,7 +67,7 @@ static sched_g *g_create(sched *s)
     sched_g *g = &slab->gs[slab->used];
     g->sched = s;
     g->stack.extra = &g->arg;
-    g->stack.hi = g->stack.sp = (uintptr_t)1 << s->stack_log2;
+    g->stack.lo = g->stack.hi = g->stack.sp = sizeof(void *);
     g->waiter.g = g;
     g->waiter.slots = g->slots;
     if (gc_stack_add(s->heap, &g->stack, NULL))
@@ -191,12 +190,9 @@ int sched_g_new(sched *s, sched_m *m, gc_mutator *mu, void (*fn)(void *), void *
     return 0;
 }
 
-bool sched_g_equip(sched_m *m, sched_g *g)
+/* g goes back to the global queue until there is memory for its stack. */
+static TRI_NOINLINE bool postpone(sched *s, sched_g *g)
 {
-    sched *s = m->sched;
-    g->memory = sched_stack_get(s, m->p, g->size_log2);
-    if (TRI_LIKELY(g->memory))
-        return true;
     sched_global_put(s, g, g, 1);
     os_mutex_lock(&s->stacks_lock);
     int64_t now = os_now();
@@ -207,6 +203,12 @@ bool sched_g_equip(sched_m *m, sched_g *g)
     os_mutex_unlock(&s->stacks_lock);
     os_yield();
     return false;
+}
+
+bool sched_g_equip(sched_m *m, sched_g *g)
+{
+    g->memory = sched_stack_get(m->sched, m->p, g->size_log2);
+    return TRI_LIKELY(g->memory) || postpone(m->sched, g);
 }
 
 void sched_g_begin(sched_g *g)
@@ -221,6 +223,7 @@ void sched_g_retire(sched_m *m, sched_g *g)
 {
     sched *s = m->sched;
     sched_p *p = m->p;
+    g->stack.lo = g->stack.hi; /* the memory is another coroutine's soon */
     gc_stack_die(&g->stack);
     sched_fiber_died(&g->fiber);
     sched_stack_put(s, p, g->memory);

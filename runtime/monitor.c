@@ -207,6 +207,8 @@ static void look_at_runnext(monitor *mon, sched_p *p)
         p->seen_watched = watched;
         mon->quiet = 0;
     }
+    if (s->nprocs == 1)
+        return; /* nobody to hand it to, and its M takes it without a locked instruction */
     /* Acquire: pairs with sched_runnext_put(), the coroutine is handed to another thread. */
     sched_g *g = atomic_load_explicit(&p->runnext, memory_order_acquire);
     uint32_t switches = atomic_load_explicit(&p->switches, memory_order_relaxed);

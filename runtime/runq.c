@@ -84,6 +84,10 @@ sched_g *sched_ring_get(sched_p *p)
         if (head == atomic_load_explicit(&p->tail, memory_order_relaxed))
             return NULL;
         sched_g *g = entry(p, head);
+        if (p->sched->nprocs == 1) { /* no thieves */
+            atomic_store_explicit(&p->head, head + 1, memory_order_relaxed);
+            return g;
+        }
         /* Release as in overflow(); acquire is not needed, the entry is our own store. */
         if (TRI_LIKELY(atomic_compare_exchange_weak_explicit(
                 &p->head, &head, head + 1, memory_order_acq_rel, memory_order_relaxed)))
@@ -131,6 +135,10 @@ sched_g *sched_ring_steal(sched_p *p, sched_p *victim)
 sched_g *sched_runnext_get(sched_p *p)
 {
     sched_g *g = atomic_load_explicit(&p->runnext, memory_order_relaxed);
+    if (g && p->sched->nprocs == 1) {
+        atomic_store_explicit(&p->runnext, NULL, memory_order_relaxed);
+        return g;
+    }
     /* Acquire and release: the monitor may have it, and hands it to another thread. */
     while (g && !atomic_compare_exchange_weak_explicit(&p->runnext, &g, NULL, memory_order_acq_rel,
                                                        memory_order_relaxed))

@@ -86,6 +86,7 @@ static struct sched_stack_slab *slab_new(sched *s, uint32_t size_log2)
         return NULL;
     }
     os_no_huge(slab->base, size); /* a kernel without huge pages refuses, which is as good */
+    gc_stack_expect(s->heap, stack);
     slab->next = s->stack_slabs;
     s->stack_slabs = slab;
     return slab;

@@ -67,9 +67,8 @@ static void publish(sched_m *m, sched_g *prev)
     }
 }
 
-sched_m *sched_arrive(void)
+static inline sched_m *arrive(sched_m *m)
 {
-    sched_m *m = gc_self()->runtime;
     sched_g *prev = m->prev;
     sched_fiber_arrive(m->g ? &m->g->fiber : &m->fiber, prev ? &prev->fiber : &m->fiber);
     TRI_ASSERT(m->mu->pub.in_runtime == 1, "every switch is made one call deep in the runtime");
@@ -79,6 +78,11 @@ sched_m *sched_arrive(void)
     if (prev)
         publish(m, prev);
     return m;
+}
+
+sched_m *sched_arrive(void)
+{
+    return arrive(gc_self()->runtime);
 }
 
 /* g's stack becomes the M's; nothing may poll from here to the switch. */
@@ -113,7 +117,7 @@ void sched_switch(sched_m *m, sched_g *next, sched_after after)
         sched_fiber_leave(&g->fiber, &m->fiber, dies);
         os_switch(&g->ctx, &m->ctx);
     }
-    sched_arrive();
+    arrive(g->m); /* who switched here wrote g->m */
 }
 
 void sched_run(sched_m *m, sched_g *g)
@@ -122,7 +126,7 @@ void sched_run(sched_m *m, sched_g *g)
     enter(m, g);
     sched_fiber_leave(&m->fiber, &g->fiber, false);
     os_switch(&m->ctx, &g->ctx);
-    sched_arrive();
+    arrive(m);
 }
 
 sched_g *sched_next(sched_m *m)

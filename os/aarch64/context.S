@@ -3,7 +3,6 @@
 //
 // - d8 to d15 are callee-saved (their low halves), so they are part of the frame.
 // - fpcr stays with the thread, like mxcsr there.
-// - The switch ends with `br`, not `ret`, for the same predictor's sake.
 // - Return addresses are not signed here, and a caller that signs its own does so before it stores it in
 //   its own frame, where it stays. No BTI landing pads: without the property note the linker leaves BTI
 //   off for the program.
@@ -103,7 +102,7 @@ os_switch:
     .cfi_same_value d13
     .cfi_same_value d14
     .cfi_same_value d15
-    br      x11
+    ret     x11
     .cfi_endproc
     .size   os_switch, . - os_switch
 
