@@ -148,10 +148,9 @@ static void *new_array(tri_type *type, size_t count, unsigned flags) {
         os_fatal("array of %zu elements of type %s: its size overflows", count, type->name);
     }
     uint32_t cells = tri_cell_(&type->array_cells);
-    if (TRI_LIKELY(cells && bytes <= HEAP_SMALL_MAX)) {
+    if (TRI_LIKELY(cells && bytes && bytes <= HEAP_SMALL_MAX)) {
         /* The block begins with the class of a single element: no array is smaller. */
-        uint32_t first = heap_size_class(type->size);
-        uint32_t cell = cells + (bytes ? heap_size_class(bytes) - first : 0);
+        uint32_t cell = cells + heap_size_class(bytes) - heap_size_class(type->size);
         tri_mutator *m = tri_self();
         m->busy = 1;
         TRI_SIGNAL_FENCE();

@@ -54,6 +54,7 @@ static int make_markers(struct gc *gc) {
             free_markers(gc);
             return err;
         }
+        gc->markers[gc->nmarkers]->guest = gc->nmarkers > gc->nworkers;
         gc->nmarkers++;
     }
     return 0;

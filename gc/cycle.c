@@ -284,6 +284,7 @@ void gc_collector_thread(void *arg) {
     struct gc *gc = arg;
     atomic_store_explicit(&gc->collector_tid, os_thread_tid(), memory_order_relaxed);
     os_thread_fine_timers();
+    os_thread_slices(GC_SLICE_NS);
     while (!atomic_load_explicit(&gc->quit, memory_order_acquire)) {
         uint32_t seen = atomic_load_explicit(&gc->request_word, memory_order_seq_cst);
         if (start_wanted(gc)) {

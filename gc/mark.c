@@ -110,6 +110,8 @@ static heap_span *steal(gc_marker *w) {
         heap_span *s = n <= GC_RING ? ring_take(victim) : NULL;
         if (!s)
             continue;
+        if (w->guest)
+            return s;
         for (n /= 2; n > 0; n--) {
             heap_span *more = ring_take(victim);
             if (!more)
@@ -123,7 +125,9 @@ static heap_span *steal(gc_marker *w) {
 
 static heap_span *next_span(gc_marker *w) {
     heap_span *s = ring_take(w);
-    if (!s && take_grey(w))
+    /* A guest stays for microseconds: it takes one span at a time, and no chain that it would have to
+     * put back. */
+    if (!s && !w->guest && take_grey(w))
         s = ring_take(w);
     return s ? s : steal(w);
 }
@@ -384,6 +388,7 @@ static void leave(struct gc *gc) {
 void gc_marker_thread(void *marker) {
     gc_marker *w = marker;
     struct gc *gc = w->gc;
+    os_thread_slices(GC_SLICE_NS);
     int64_t cpu = os_cpu_thread();
     while (!atomic_load_explicit(&gc->quit, memory_order_acquire)) {
         uint32_t seen = atomic_load_explicit(&gc->markers_wake, memory_order_acquire);

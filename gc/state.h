@@ -37,6 +37,9 @@ typedef struct gc_snapshot {
     uintptr_t words[];
 } gc_snapshot;
 
+/* A collector thread that displaces a mutator gives the processor back after about this long. */
+#define GC_SLICE_NS ((int64_t)200000)
+
 #define GC_RING 65536u /* spans a marker can queue; a power of two */
 
 /* One marker: a collector thread, or a mutator that helps for a moment. The ring is first in, first
@@ -49,6 +52,7 @@ typedef struct gc_marker {
     heap_span *_Atomic *ring;
     uintptr_t *found; /* output of the kernels */
     _Atomic bool taken; /* a guest works with it */
+    bool guest;         /* for mutators and idle threads, not a thread of its own */
     uint64_t marked_bytes, marked_objects, scanned_bytes, spans_scanned;
     struct gc_marker *next;
 } gc_marker;

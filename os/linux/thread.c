@@ -109,6 +109,24 @@ void os_thread_fine_timers(void)
     prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
 }
 
+// The C library has no declaration of it.
+struct sched_attributes {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+};
+
+void os_thread_slices(int64_t ns)
+{
+    struct sched_attributes a = {.size = sizeof a};
+    if (syscall(SYS_sched_getattr, 0, &a, sizeof a, 0) != 0 || a.policy != SCHED_OTHER)
+        return;
+    a.runtime = (uint64_t)ns;
+    syscall(SYS_sched_setattr, 0, &a, 0);
+}
+
 int os_thread_tid(void)
 {
     return (int)syscall(SYS_gettid);
