@@ -324,6 +324,12 @@ size_t heap_scavenge(tri_heap *h, size_t bytes);
 void heap_fork_prepare(tri_heap *h);
 void heap_fork_release(tri_heap *h);
 
+/* restart.c: in the child, before it collects again. All spans count as swept, with generation `gen`,
+ * which becomes sweepgen (mutators that stay allocate for it, white); nothing is marked, the grey
+ * queue is empty. Caches whose owner is neither NULL nor mine() are forgotten, the others'
+ * tables are empty. */
+void heap_restart(tri_heap *h, uint32_t gen, bool (*mine)(void *owner));
+
 /* ---- grey queue ----------------------------------------------------------------------------- */
 
 /* Async-signal-safe, lock-free. */

@@ -106,24 +106,35 @@ static void fold_counts(heap_cache *c)
 
 static void retire(heap_cache *c, uint32_t table);
 
+/* All of it under caches_lock: the collector visits all caches on the list, and readers add them
+ * up. */
 void heap_cache_free(heap_cache *c)
 {
     tri_heap *h = c->heap;
     heap_cache_private *p = c->private_;
     heap_cache_flush(c);
-    /* Out of the list first: the collector retires the inactive tables of all that are in it. */
     os_mutex_lock(&h->caches_lock);
+    heap_cache_retire_all(c);
     fold_counts(c);
     heap_cache **at = &h->caches;
     while (*at != c)
         at = &(*at)->next;
     *at = c->next;
     os_mutex_unlock(&h->caches_lock);
-    retire(c, 0);
-    retire(c, 1);
     os_unreserve(p->memory, CACHE_BYTES);
     os_free(p, sizeof *p);
     os_free(c, sizeof *c);
+}
+
+void heap_cache_retire_all(heap_cache *c)
+{
+    retire(c, 0);
+    retire(c, 1);
+}
+
+void heap_cache_abandon(heap_cache *c)
+{
+    fold_counts(c);
 }
 
 /* ---- two tables ---------------------------------------------------------------------------- */

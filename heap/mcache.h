@@ -19,4 +19,9 @@ typedef struct heap_cache_private {
     heap_span *spent[2];
 } heap_cache_private;
 
+/* Retires both tables; the caller is the only one who uses the cache. */
+void heap_cache_retire_all(heap_cache *c);
+/* Keeps what the cache has counted; the rest of it may be in any state and stays as it is. */
+void heap_cache_abandon(heap_cache *c);
+
 #endif
