@@ -6,11 +6,13 @@
  *
  * In the child there are no collector threads. A cycle that was under way is abandoned: the barrier
  * is off, marking never becomes complete, so nothing is swept that was not already being swept, and
- * nothing is freed. The child may allocate, and call exec. It collects again only after
- * tri_restart() has brought the heap into the state between two cycles and started new threads.
+ * nothing is freed. The child may read, store and allocate until it calls exec or ends; it does not
+ * collect (tri_collect() says -ECHILD), so at the hard limit allocation fails at once.
  *
- * A thread of the parent that was in the middle of a lock-free step when the fork came may have held
- * a span that no set contains now. It is found by its number when tri_restart() sweeps.
+ * Rejected: to start a new collector in the child. A thread of the parent that was in the middle of a
+ * lock-free step when the fork came may hold a span that no set contains now, and the marks of the
+ * abandoned cycle would have to be taken back first. Whoever forks to go on working for long starts
+ * a heap of its own.
  *
  * The list of heaps is process-wide because pthread_atfork() is; it cannot be undone either, so the
  * handlers are installed once.
@@ -126,7 +128,6 @@ static void calm(gc_mutator *m) {
 static void child_heap(tri_heap *h) {
     struct gc *gc = gc_of(h);
     gc->forked = true;
-    gc->was_marking = atomic_load(&gc->marking);
     atomic_store(&h->term, TERM_DONE);
     atomic_store(&h->trigger, UINT64_MAX);
     atomic_store(&gc->assist_bytes, UINT64_MAX);

@@ -146,7 +146,6 @@ struct gc {
 
     struct gc_verifier *verifier;
     _Atomic int collector_tid;
-    bool was_marking;  /* at fork(): mark bits are to be discarded */
     bool forked;       /* this is a child of fork(): no collector threads */
     tri_heap *fork_next; /* list of heaps for the fork handlers */
 };

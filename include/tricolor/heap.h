@@ -48,7 +48,8 @@ TRI_API int tri_heap_create(const tri_options *options, tri_heap **heap);
 TRI_API int tri_heap_destroy(tri_heap *heap);
 
 /* Runs one whole collection that starts after the call, and sweeps. The caller, if attached to the
- * heap, waits parked or blocked; others go on. -EDEADLK: from a trace callback or the collector. */
+ * heap, waits parked or blocked; others go on. -EDEADLK: from a trace callback or the collector.
+ * -ECHILD: in the child of a fork(), which may allocate but does not collect. */
 TRI_API int tri_collect(tri_heap *heap);
 
 /* Each returns the former setting. Any thread; takes effect with the next pacing decision. */

@@ -51,7 +51,7 @@ static inline uint64_t count(const struct node *n, uint64_t value)
 
 /* Runs fn(arg) deeper on the stack and clears what it left there, so that no stale word of it keeps
  * anything alive. */
-static TRI_NOINLINE void clear_stack(void)
+__attribute__((unused)) static TRI_NOINLINE void clear_stack(void)
 {
     volatile char dead[8192];
     for (size_t i = 0; i < sizeof dead; i++)
@@ -59,7 +59,7 @@ static TRI_NOINLINE void clear_stack(void)
 }
 
 /* Collects with nothing of the caller's past left on the stack or in registers. */
-static TRI_NOINLINE void collect(tri_heap *h)
+__attribute__((unused)) static TRI_NOINLINE void collect(tri_heap *h)
 {
     clear_stack();
     cr_assert_eq(tri_collect(h), 0);
@@ -76,7 +76,7 @@ static inline void *unhide(uintptr_t hidden)
 }
 
 /* Whether the object is still allocated; leaves no trace of its address that outlives the next call. */
-static TRI_NOINLINE bool alive(tri_heap *h, uintptr_t hidden)
+__attribute__((unused)) static TRI_NOINLINE bool alive(tri_heap *h, uintptr_t hidden)
 {
     return tri_object_size(h, unhide(hidden)) != 0;
 }
