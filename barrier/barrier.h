@@ -42,12 +42,12 @@ struct gc_mutator {
     /* Handshakes: gc/handshake.c says how. */
     _Atomic uint32_t state;
     _Atomic uint64_t acked;
-    uintptr_t blocked_sp;       /* at the last acknowledgement or gc_block() */
+    uintptr_t blocked_sp;        /* at the last acknowledgement or gc_block() */
     const void *stopped_context; /* verify=1: of the handler that stands still */
-    bool registers_taken;       /* the last H2 came by signal and saw all registers */
+    bool registers_taken;        /* the last H2 came by signal and saw all registers */
     int tid;
     struct gc_snapshot *snapshot; /* receives the running stack's candidates at H2 */
-    int64_t signalled_at;       /* the collector's */
+    int64_t signalled_at;         /* the collector's */
     int64_t assist_window, assist_spent;
 
     /* All mutators of this thread, one per heap; the handler walks it. Own thread, signals blocked
@@ -67,7 +67,8 @@ void barrier_push(gc_mutator *m, uintptr_t word);
 /* Shades everything in the buffer and empties it. */
 void barrier_drain(gc_mutator *m);
 
-static inline gc_mutator *gc_self(void) {
+static inline gc_mutator *gc_self(void)
+{
     return (gc_mutator *)tri_self();
 }
 

@@ -15,18 +15,21 @@
 #define PIECE 256
 #endif
 
-static inline void put(tri_mutator *m, uintptr_t *slot, uintptr_t value) {
+static inline void put(tri_mutator *m, uintptr_t *slot, uintptr_t value)
+{
     if (TRI_UNLIKELY(m->barrier))
         tri_set_slow_(m, slot, (void *)value);
     else
         __atomic_store_n(slot, value, __ATOMIC_RELAXED);
 }
 
-static inline uintptr_t get(const uintptr_t *slot) {
+static inline uintptr_t get(const uintptr_t *slot)
+{
     return __atomic_load_n(slot, __ATOMIC_RELAXED);
 }
 
-static void piece_up(uintptr_t *to, const uintptr_t *from, size_t n) {
+static void piece_up(uintptr_t *to, const uintptr_t *from, size_t n)
+{
     tri_mutator *m = tri_self();
     m->busy = 1;
     TRI_SIGNAL_FENCE();
@@ -36,7 +39,8 @@ static void piece_up(uintptr_t *to, const uintptr_t *from, size_t n) {
     m->busy = 0;
 }
 
-static void piece_down(uintptr_t *to, const uintptr_t *from, size_t n) {
+static void piece_down(uintptr_t *to, const uintptr_t *from, size_t n)
+{
     tri_mutator *m = tri_self();
     m->busy = 1;
     TRI_SIGNAL_FENCE();
@@ -46,7 +50,8 @@ static void piece_down(uintptr_t *to, const uintptr_t *from, size_t n) {
     m->busy = 0;
 }
 
-void tri_copy(void *to, const void *from, size_t count) {
+void tri_copy(void *to, const void *from, size_t count)
+{
     uintptr_t *t = to;
     const uintptr_t *f = from;
     while (count) {
@@ -59,7 +64,8 @@ void tri_copy(void *to, const void *from, size_t count) {
     }
 }
 
-void tri_move(void *to, const void *from, size_t count) {
+void tri_move(void *to, const void *from, size_t count)
+{
     uintptr_t t = (uintptr_t)to, f = (uintptr_t)from;
     if (t - f >= count * sizeof(uintptr_t)) { /* also when to lies below from */
         tri_copy(to, from, count);
@@ -73,7 +79,8 @@ void tri_move(void *to, const void *from, size_t count) {
     }
 }
 
-void tri_clear(void *slots, size_t count) {
+void tri_clear(void *slots, size_t count)
+{
     uintptr_t *t = slots;
     while (count) {
         size_t n = count < PIECE ? count : PIECE;

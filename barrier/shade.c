@@ -21,14 +21,16 @@
 
 /* Turns CLEAN into DIRTY after something was newly marked. The collector's CLEAN to DONE is a
  * compare-and-swap on the same word, so one of the two sees the other. */
-static void note_new_mark(tri_heap *h) {
+static void note_new_mark(tri_heap *h)
+{
     uint32_t term = atomic_load_explicit(&h->term, memory_order_seq_cst);
     if (term == TERM_CLEAN)
         atomic_compare_exchange_strong_explicit(&h->term, &term, TERM_DIRTY, memory_order_seq_cst,
                                                 memory_order_relaxed);
 }
 
-void barrier_shade(tri_heap *h, uintptr_t word) {
+void barrier_shade(tri_heap *h, uintptr_t word)
+{
     /* Acquire: pairs with the collector's store of DONE. From DONE on a mutator that has not
      * acknowledged H5 would otherwise mark new white objects of one that has, and the next cycle,
      * finding them marked, would never scan them. */
@@ -43,7 +45,8 @@ void barrier_shade(tri_heap *h, uintptr_t word) {
     note_new_mark(h);
 }
 
-static void drain(gc_mutator *m) {
+static void drain(gc_mutator *m)
+{
     uint32_t n = m->nbuffer;
     for (uint32_t i = 0; i < n; i++)
         __builtin_prefetch(&m->heap->pages[(m->buffer[i] - m->heap->base) >> HEAP_PAGE_SHIFT]);
@@ -52,19 +55,22 @@ static void drain(gc_mutator *m) {
     m->nbuffer = 0;
 }
 
-void barrier_drain(gc_mutator *m) {
+void barrier_drain(gc_mutator *m)
+{
     if (m->nbuffer)
         drain(m);
 }
 
-static TRI_NOINLINE void drain_full(gc_mutator *m) {
+static TRI_NOINLINE void drain_full(gc_mutator *m)
+{
     int64_t start = os_now();
     drain(m);
     if (m->heap->hooks.drained)
         m->heap->hooks.drained(m, start, os_now());
 }
 
-void barrier_push(gc_mutator *m, uintptr_t word) {
+void barrier_push(gc_mutator *m, uintptr_t word)
+{
     if (!heap_contains(m->heap, word))
         return;
     if (m->nbuffer == BARRIER_BUFFER)
@@ -72,14 +78,16 @@ void barrier_push(gc_mutator *m, uintptr_t word) {
     m->buffer[m->nbuffer++] = word;
 }
 
-static TRI_NOINLINE _Noreturn void not_attached(void) {
+static TRI_NOINLINE _Noreturn void not_attached(void)
+{
     os_fatal("this thread is not attached to a heap: a managed pointer was stored or an object "
              "allocated before tri_attach() or after tri_detach()");
 }
 
 /* The pushes precede the store, and no handshake is acknowledged between the two (busy is set): a
  * collector that has our acknowledgement of a round knows the old value. */
-static gc_mutator *shade_store(tri_mutator *pub, const void *slot, const void *value) {
+static gc_mutator *shade_store(tri_mutator *pub, const void *slot, const void *value)
+{
     if (pub->barrier & TRI_BARRIER_TRAP)
         not_attached();
     gc_mutator *m = (gc_mutator *)pub;
@@ -90,12 +98,14 @@ static gc_mutator *shade_store(tri_mutator *pub, const void *slot, const void *v
     return m;
 }
 
-void tri_set_slow_(tri_mutator *pub, void *slot, void *value) {
+void tri_set_slow_(tri_mutator *pub, void *slot, void *value)
+{
     shade_store(pub, slot, value);
     __atomic_store_n((tri_slot_ *)slot, value, __ATOMIC_RELAXED);
 }
 
-void tri_init_slow_(tri_mutator *pub, void *slot, void *value) {
+void tri_init_slow_(tri_mutator *pub, void *slot, void *value)
+{
     if (pub->barrier & TRI_BARRIER_TRAP)
         not_attached();
     if (pub->barrier & TRI_SHADE_NEW)
@@ -107,7 +117,8 @@ void tri_init_slow_(tri_mutator *pub, void *slot, void *value) {
  * The value that an exchange really replaced is the one to shade, so they shade after the operation;
  * busy keeps a handshake from coming between. The new value is shaded before it can be seen. */
 
-void *tri_exchange(void *slot, void *value) {
+void *tri_exchange(void *slot, void *value)
+{
     tri_mutator *pub = tri_self();
     pub->busy = 1;
     TRI_SIGNAL_FENCE();
@@ -124,7 +135,8 @@ void *tri_exchange(void *slot, void *value) {
     return old;
 }
 
-bool tri_compare_exchange(void *slot, void **expected, void *desired) {
+bool tri_compare_exchange(void *slot, void **expected, void *desired)
+{
     tri_mutator *pub = tri_self();
     void *old = *expected;
     pub->busy = 1;
@@ -142,7 +154,8 @@ bool tri_compare_exchange(void *slot, void **expected, void *desired) {
     return done;
 }
 
-void tri_set_release(void *slot, void *value) {
+void tri_set_release(void *slot, void *value)
+{
     tri_mutator *pub = tri_self();
     pub->busy = 1;
     TRI_SIGNAL_FENCE();

@@ -14,11 +14,13 @@
 #include "os/context.h"
 #include "os/report.h"
 
-static heap_colour colour(const gc_mutator *m) {
+static heap_colour colour(const gc_mutator *m)
+{
     return (heap_colour){.black = m->black, .gen = m->gen};
 }
 
-static gc_mutator *self_checked(void) {
+static gc_mutator *self_checked(void)
+{
     gc_mutator *m = gc_self();
     if (m->pub.barrier & TRI_BARRIER_TRAP)
         os_fatal("this thread is not attached to a heap: object allocated before tri_attach() or "
@@ -26,14 +28,16 @@ static gc_mutator *self_checked(void) {
     return m;
 }
 
-static TRI_NOINLINE void leave_runtime(gc_mutator *m) {
+static TRI_NOINLINE void leave_runtime(gc_mutator *m)
+{
     m->pub.in_runtime--;
     if (TRI_UNLIKELY(__atomic_load_n(&m->pub.poll, __ATOMIC_RELAXED)))
         tri_safepoint_slow_();
 }
 
 /* Work that the collector may ask of a mutator that allocates; a safepoint. */
-static void pay(gc_mutator *m) {
+static void pay(gc_mutator *m)
+{
     struct gc *gc = gc_of(m->heap);
     gc_poll(m);
     if (TRI_UNLIKELY(atomic_load_explicit(&m->heap->live, memory_order_relaxed) >
@@ -43,7 +47,8 @@ static void pay(gc_mutator *m) {
 
 /* ---- exhaustion -------------------------------------------------------------------------------------- */
 
-static TRI_NOINLINE _Noreturn void out_of_memory(gc_mutator *m, const tri_type *type, size_t bytes) {
+static TRI_NOINLINE _Noreturn void out_of_memory(gc_mutator *m, const tri_type *type, size_t bytes)
+{
     tri_heap *h = m->heap;
     if (h->options.out_of_memory) {
         m->pub.in_runtime--;
@@ -59,7 +64,8 @@ static TRI_NOINLINE _Noreturn void out_of_memory(gc_mutator *m, const tri_type *
              bytes, type->name);
 }
 
-static TRI_NOINLINE _Noreturn void bad_type(const tri_type *type, int err) {
+static TRI_NOINLINE _Noreturn void bad_type(const tri_type *type, int err)
+{
     if (err == -EEXIST)
         os_fatal("type %s: another type of that name has a different shape", type->name);
     if (err == -ENOSPC)
@@ -71,7 +77,8 @@ static TRI_NOINLINE _Noreturn void bad_type(const tri_type *type, int err) {
 /* ---- one object ---------------------------------------------------------------------------------------- */
 
 /* Zeroes in pieces with polls between, then publishes in the mutator's colour of that moment. */
-static void *new_large(gc_mutator *m, tri_type *type, size_t bytes, bool array) {
+static void *new_large(gc_mutator *m, tri_type *type, size_t bytes, bool array)
+{
     heap_layout *layout = heap_type_layout(m->heap, type, array);
     heap_span *s = layout ? heap_large_new(m->heap, layout, bytes) : NULL;
     if (!s)
@@ -82,7 +89,8 @@ static void *new_large(gc_mutator *m, tri_type *type, size_t bytes, bool array) 
     return heap_large_publish(m->heap, m->cache, s, colour(m));
 }
 
-static void *new_once(gc_mutator *m, tri_type *type, size_t count, bool array, int *err) {
+static void *new_once(gc_mutator *m, tri_type *type, size_t count, bool array, int *err)
+{
     int cell = heap_type_cell(m->heap, type, array ? count : SIZE_MAX);
     *err = cell < 0 ? cell : 0;
     if (TRI_UNLIKELY(cell < 0))
@@ -93,7 +101,8 @@ static void *new_once(gc_mutator *m, tri_type *type, size_t count, bool array, i
 }
 
 /* in_runtime is held; the mutator may be another one afterwards (a coroutine may have moved). */
-static void *new_checked(tri_type *type, size_t count, bool array, bool try) {
+static void *new_checked(tri_type *type, size_t count, bool array, bool try)
+{
     int err;
     gc_mutator *m = gc_self();
     pay(m);
@@ -114,7 +123,8 @@ static void *new_checked(tri_type *type, size_t count, bool array, bool try) {
     bad_type(type, err);
 }
 
-void *tri_new_slow_(tri_type *type, size_t count, unsigned flags) {
+void *tri_new_slow_(tri_type *type, size_t count, unsigned flags)
+{
     gc_mutator *m = self_checked();
     m->pub.in_runtime++;
     TRI_CHECK(m->cache, "an allocating mutator has run tables");
@@ -124,7 +134,8 @@ void *tri_new_slow_(tri_type *type, size_t count, unsigned flags) {
 }
 
 /* Called and left with busy set: the caller fills the object before any acknowledgement. */
-void *tri_make_slow_(tri_type *type) {
+void *tri_make_slow_(tri_type *type)
+{
     gc_mutator *m = self_checked();
     m->pub.in_runtime++;
     TRI_SIGNAL_FENCE();
@@ -140,7 +151,8 @@ void *tri_make_slow_(tri_type *type) {
 
 /* ---- arrays -------------------------------------------------------------------------------------------- */
 
-static void *new_array(tri_type *type, size_t count, unsigned flags) {
+static void *new_array(tri_type *type, size_t count, unsigned flags)
+{
     size_t bytes;
     if (TRI_UNLIKELY(__builtin_mul_overflow(type->size, count, &bytes) || bytes > PTRDIFF_MAX)) {
         if (flags & TRI_NEW_TRY_)
@@ -163,10 +175,12 @@ static void *new_array(tri_type *type, size_t count, unsigned flags) {
     return tri_new_slow_(type, count, flags | TRI_NEW_ARRAY_);
 }
 
-void *tri_new_array(tri_type *type, size_t count) {
+void *tri_new_array(tri_type *type, size_t count)
+{
     return new_array(type, count, 0);
 }
 
-void *tri_try_new_array(tri_type *type, size_t count) {
+void *tri_try_new_array(tri_type *type, size_t count)
+{
     return new_array(type, count, TRI_NEW_TRY_);
 }

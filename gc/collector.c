@@ -14,36 +14,42 @@
 #include "os/memory.h"
 #include "os/report.h"
 
-void gc_set_hooks(tri_heap *h, const gc_hooks *hooks) {
+void gc_set_hooks(tri_heap *h, const gc_hooks *hooks)
+{
     gc_of(h)->hooks = *hooks;
 }
 
 /* ---- hooks that the heap calls ------------------------------------------------------------------------ */
 
-static void on_refill_swept(void *owner, int64_t start, int64_t end) {
+static void on_refill_swept(void *owner, int64_t start, int64_t end)
+{
     gc_mutator *m = owner;
     if (m && owner != HEAP_COLLECTOR)
         gc_record(m->records, GC_REFILL_SWEEP, start, end);
 }
 
-static void on_drained(void *mutator, int64_t start, int64_t end) {
+static void on_drained(void *mutator, int64_t start, int64_t end)
+{
     gc_record(((gc_mutator *)mutator)->records, GC_DRAIN, start, end);
 }
 
-static void on_lock_waited(tri_heap *h, int64_t ns) {
+static void on_lock_waited(tri_heap *h, int64_t ns)
+{
     gc_book_measure(gc_of(h)->book, GC_LOCK_WAIT, ns);
 }
 
 /* ---- markers and threads ---------------------------------------------------------------------------------- */
 
-static void free_markers(struct gc *gc) {
+static void free_markers(struct gc *gc)
+{
     for (unsigned i = 0; i < gc->nmarkers; i++)
         gc_marker_free(gc->markers[i]);
     os_free(gc->markers, gc->markers_cap * sizeof *gc->markers);
 }
 
 /* The collector's own, one per worker thread, and one per processor for guests. */
-static int make_markers(struct gc *gc) {
+static int make_markers(struct gc *gc)
+{
     gc->markers_cap = 1 + gc->nworkers + (unsigned)os_cpu_count();
     gc->markers = os_alloc(gc->markers_cap * sizeof *gc->markers);
     if (!gc->markers)
@@ -60,7 +66,8 @@ static int make_markers(struct gc *gc) {
     return 0;
 }
 
-static void stop_threads(struct gc *gc, unsigned workers, bool collector) {
+static void stop_threads(struct gc *gc, unsigned workers, bool collector)
+{
     atomic_store_explicit(&gc->quit, true, memory_order_release); /* pairs with their loops */
     atomic_fetch_add(&gc->request_word, 1);
     atomic_fetch_add(&gc->markers_wake, 1);
@@ -72,7 +79,8 @@ static void stop_threads(struct gc *gc, unsigned workers, bool collector) {
         os_thread_join(&gc->worker_threads[i]);
 }
 
-int gc_start_threads(struct gc *gc) {
+int gc_start_threads(struct gc *gc)
+{
     unsigned workers = 0;
     atomic_store(&gc->quit, false);
     int err = 0;
@@ -91,7 +99,8 @@ int gc_start_threads(struct gc *gc) {
 
 /* ---- open and close ---------------------------------------------------------------------------------------- */
 
-static void set_up(struct gc *gc, tri_heap *h) {
+static void set_up(struct gc *gc, tri_heap *h)
+{
     gc->heap = h;
     gc->kernel = gc_scan_best();
     gc->cycle = atomic_load(&h->sweepgen);
@@ -110,7 +119,8 @@ static void set_up(struct gc *gc, tri_heap *h) {
                             .lock_waited = on_lock_waited};
 }
 
-int gc_open(tri_heap *h) {
+int gc_open(tri_heap *h)
+{
     struct gc *gc = os_alloc(sizeof *gc);
     if (!gc)
         return -ENOMEM;
@@ -163,7 +173,8 @@ fail_book:
     return err;
 }
 
-static void free_snapshots(gc_snapshot *s) {
+static void free_snapshots(gc_snapshot *s)
+{
     while (s) {
         gc_snapshot *next = s->next;
         gc_snapshot_free(s);
@@ -171,7 +182,8 @@ static void free_snapshots(gc_snapshot *s) {
     }
 }
 
-void gc_close(tri_heap *h) {
+void gc_close(tri_heap *h)
+{
     struct gc *gc = gc_of(h);
     gc_fork_unregister(h);
     if (!gc->forked)
@@ -197,7 +209,8 @@ void gc_close(tri_heap *h) {
 
 /* ---- the public side ------------------------------------------------------------------------------------------ */
 
-static int check_options(const tri_options *o) {
+static int check_options(const tri_options *o)
+{
     if (o->reserve && o->reserve < (size_t)16 << 20)
         return -EINVAL;
     if (o->hard_limit && o->hard_limit < (size_t)4 << 20)
@@ -207,7 +220,8 @@ static int check_options(const tri_options *o) {
     return 0;
 }
 
-int tri_heap_create(const tri_options *options, tri_heap **out) {
+int tri_heap_create(const tri_options *options, tri_heap **out)
+{
     tri_options o;
     int err = 0;
     if (options)
@@ -237,7 +251,8 @@ fail_heap:
     return err;
 }
 
-int tri_heap_destroy(tri_heap *h) {
+int tri_heap_destroy(tri_heap *h)
+{
     struct gc *gc = gc_of(h);
     os_mutex_lock(&gc->lock);
     bool busy = gc->nmutators > 0 || h->sched;
@@ -257,19 +272,22 @@ typedef struct collect_call {
     uint64_t cycle;
 } collect_call;
 
-static void wait_blocked(void *arg) {
+static void wait_blocked(void *arg)
+{
     collect_call *call = arg;
     gc_wait(call->heap, call->cycle);
 }
 
-static void block_and_wait(void *arg, void *sp) {
+static void block_and_wait(void *arg, void *sp)
+{
     gc_mutator *m = gc_self();
     gc_block(m, (uintptr_t)sp);
     wait_blocked(arg);
     gc_unblock(m);
 }
 
-int tri_collect(tri_heap *h) {
+int tri_collect(tri_heap *h)
+{
     struct gc *gc = gc_of(h);
     if (gc->forked)
         return -ECHILD;
@@ -288,26 +306,30 @@ int tri_collect(tri_heap *h) {
     return 0;
 }
 
-int tri_set_gogc(tri_heap *h, int percent) {
+int tri_set_gogc(tri_heap *h, int percent)
+{
     struct gc *gc = gc_of(h);
     int old = atomic_exchange(&gc->gogc, percent);
     gc_pacer_nudge(gc);
     return old;
 }
 
-size_t tri_set_memory_limit(tri_heap *h, size_t bytes) {
+size_t tri_set_memory_limit(tri_heap *h, size_t bytes)
+{
     size_t old = atomic_exchange(&h->memory_limit, bytes);
     gc_pacer_nudge(gc_of(h));
     return old;
 }
 
-size_t tri_set_hard_limit(tri_heap *h, size_t bytes) {
+size_t tri_set_hard_limit(tri_heap *h, size_t bytes)
+{
     size_t old = atomic_exchange(&h->hard_limit, bytes);
     gc_pacer_nudge(gc_of(h));
     return old;
 }
 
-int tri_free_os_memory(tri_heap *h) {
+int tri_free_os_memory(tri_heap *h)
+{
     int err = tri_collect(h);
     if (err)
         return err;

@@ -20,7 +20,8 @@
 #include "os/report.h"
 #include "os/vm.h"
 
-static void prepare_snapshots(struct gc *gc) {
+static void prepare_snapshots(struct gc *gc)
+{
     os_mutex_lock(&gc->lock);
     for (gc_mutator *m = gc->mutators; m; m = m->next)
         if (atomic_load_explicit(&m->acked, memory_order_acquire) ==
@@ -34,7 +35,8 @@ static void prepare_snapshots(struct gc *gc) {
 /* Run tables that no mutator holds did not take part in H2. After it is complete, whoever binds them
  * is black and switches them itself; those that stay idle are switched here, so that no run from
  * before H2 is issued after the sweep. */
-static void switch_idle(struct gc *gc, heap_cache *c) {
+static void switch_idle(struct gc *gc, heap_cache *c)
+{
     void *owner = NULL;
     /* Acquire and release: pair with gc_bind() and gc_unbind(). */
     if (atomic_compare_exchange_strong_explicit(&c->owner, &owner, HEAP_COLLECTOR,
@@ -45,7 +47,8 @@ static void switch_idle(struct gc *gc, heap_cache *c) {
     }
 }
 
-static void retire_tables(struct gc *gc) {
+static void retire_tables(struct gc *gc)
+{
     tri_heap *h = gc->heap;
     os_mutex_lock(&h->caches_lock);
     for (heap_cache *c = h->caches; c; c = c->next) {
@@ -59,7 +62,8 @@ static void retire_tables(struct gc *gc) {
     os_mutex_unlock(&h->caches_lock);
 }
 
-static gc_snapshot *collect_snapshots(struct gc *gc) {
+static gc_snapshot *collect_snapshots(struct gc *gc)
+{
     os_mutex_lock(&gc->lock);
     gc_snapshot *list = gc->orphans;
     gc->orphans = NULL;
@@ -76,7 +80,8 @@ static gc_snapshot *collect_snapshots(struct gc *gc) {
 }
 
 /* A snapshot that was deep gives its memory back; shallow ones stay warm. */
-static void recycle_snapshot(struct gc *gc, gc_snapshot *s) {
+static void recycle_snapshot(struct gc *gc, gc_snapshot *s)
+{
     if (s->count > 16384)
         os_release(s, sizeof *s + s->capacity * sizeof(uintptr_t));
     s->count = 0;
@@ -86,7 +91,8 @@ static void recycle_snapshot(struct gc *gc, gc_snapshot *s) {
     os_mutex_unlock(&gc->lock);
 }
 
-static void mark_snapshots(struct gc *gc, gc_marker *w) {
+static void mark_snapshots(struct gc *gc, gc_marker *w)
+{
     gc_snapshot *s = collect_snapshots(gc);
     while (s) {
         gc_snapshot *next = s->next;
@@ -100,7 +106,8 @@ static void mark_snapshots(struct gc *gc, gc_marker *w) {
 
 /* ---- marking ------------------------------------------------------------------------------------------- */
 
-static void wake_markers(struct gc *gc) {
+static void wake_markers(struct gc *gc)
+{
     atomic_fetch_add_explicit(&gc->markers_wake, 1, memory_order_release); /* pairs with the wait */
     os_futex_wake(&gc->markers_wake, 1 << 20);
     if (gc->hooks.wake_idle)
@@ -108,12 +115,14 @@ static void wake_markers(struct gc *gc) {
 }
 
 /* seq_cst on term throughout: it is compared-and-swapped against note_new_mark(). */
-static void set_term(tri_heap *h, uint32_t term) {
+static void set_term(tri_heap *h, uint32_t term)
+{
     atomic_store_explicit(&h->term, term, memory_order_seq_cst);
 }
 
 /* One round. True: marking is complete, term is DONE. */
-static bool round_is_clean(struct gc *gc) {
+static bool round_is_clean(struct gc *gc)
+{
     tri_heap *h = gc->heap;
     set_term(h, TERM_CLEAN);
     gc_handshake(gc, GC_STEP_ROUND, gc->target);
@@ -126,7 +135,8 @@ static bool round_is_clean(struct gc *gc) {
     return false;
 }
 
-static void mark(struct gc *gc) {
+static void mark(struct gc *gc)
+{
     gc_marker *w = gc->markers[0];
     atomic_fetch_add_explicit(&gc->active, 1, memory_order_seq_cst);
     atomic_store_explicit(&gc->marking, true, memory_order_seq_cst); /* pairs with enter() */
@@ -146,7 +156,8 @@ static void mark(struct gc *gc) {
 
 /* ---- sweeping ------------------------------------------------------------------------------------------- */
 
-static void sweep(struct gc *gc) {
+static void sweep(struct gc *gc)
+{
     bool busy;
     for (;;) {
         if (heap_sweep_some(gc->heap, 64, &busy))
@@ -159,7 +170,8 @@ static void sweep(struct gc *gc) {
 
 /* ---- the cycle ------------------------------------------------------------------------------------------- */
 
-static gc_target target_now(struct gc *gc, uint8_t barrier, bool black) {
+static gc_target target_now(struct gc *gc, uint8_t barrier, bool black)
+{
     return (gc_target){.barrier = barrier,
                        .black = black,
                        .gen = gc->cycle,
@@ -167,11 +179,13 @@ static gc_target target_now(struct gc *gc, uint8_t barrier, bool black) {
                        .h2 = black ? gc->cycle : gc->target.h2};
 }
 
-static int64_t longest(struct gc *gc) {
+static int64_t longest(struct gc *gc)
+{
     return atomic_load_explicit(&gc->longest, memory_order_relaxed);
 }
 
-static void begin(struct gc *gc) {
+static void begin(struct gc *gc)
+{
     prepare_snapshots(gc);
     set_term(gc->heap, TERM_OPEN);
     gc_target both = target_now(gc, TRI_SHADE_OLD | TRI_SHADE_NEW, false);
@@ -184,7 +198,8 @@ static void begin(struct gc *gc) {
     gc->stats.h2_done = os_now();
 }
 
-static void end(struct gc *gc) {
+static void end(struct gc *gc)
+{
     gc_target off = target_now(gc, 0, false);
     off.gen = gc->cycle + 1;
     off.h2 = gc->cycle;
@@ -193,7 +208,8 @@ static void end(struct gc *gc) {
     heap_sweep_begin(gc->heap);
 }
 
-static void run_cycle(struct gc *gc) {
+static void run_cycle(struct gc *gc)
+{
     gc->stats = (gc_cycle_stats){.start = os_now(), .forced = gc->stats.forced};
     gc_pacer_cycle_start(gc);
     begin(gc);
@@ -210,18 +226,21 @@ static void run_cycle(struct gc *gc) {
 
 /* ---- requests --------------------------------------------------------------------------------------------- */
 
-static void wake_collector(struct gc *gc) {
+static void wake_collector(struct gc *gc)
+{
     atomic_fetch_add_explicit(&gc->request_word, 1, memory_order_seq_cst); /* pairs with idle() */
     os_futex_wake(&gc->request_word, 1);
 }
 
-void gc_pacer_nudge(struct gc *gc) {
+void gc_pacer_nudge(struct gc *gc)
+{
     atomic_store_explicit(&gc->repace, true, memory_order_release); /* pairs with the loop below */
     wake_collector(gc);
 }
 
 /* The heap's trigger hook: cheap when a cycle was asked for already. */
-void gc_trigger(tri_heap *h) {
+void gc_trigger(tri_heap *h)
+{
     struct gc *gc = gc_of(h);
     if (atomic_load_explicit(&gc->triggered, memory_order_relaxed) ||
         atomic_exchange_explicit(&gc->triggered, true, memory_order_seq_cst))
@@ -229,11 +248,13 @@ void gc_trigger(tri_heap *h) {
     wake_collector(gc);
 }
 
-uint64_t gc_cycles(tri_heap *h) {
+uint64_t gc_cycles(tri_heap *h)
+{
     return atomic_load_explicit(&gc_of(h)->completed, memory_order_acquire);
 }
 
-uint64_t gc_request(tri_heap *h) {
+uint64_t gc_request(tri_heap *h)
+{
     struct gc *gc = gc_of(h);
     os_mutex_lock(&gc->request_lock);
     /* A cycle in flight began before this call. */
@@ -245,7 +266,8 @@ uint64_t gc_request(tri_heap *h) {
     return want;
 }
 
-void gc_wait(tri_heap *h, uint64_t cycle) {
+void gc_wait(tri_heap *h, uint64_t cycle)
+{
     struct gc *gc = gc_of(h);
     for (;;) {
         uint32_t seen = atomic_load_explicit(&gc->done_word, memory_order_acquire);
@@ -256,7 +278,8 @@ void gc_wait(tri_heap *h, uint64_t cycle) {
 }
 
 /* Whether to start a cycle now; takes note that it runs. */
-static bool start_wanted(struct gc *gc) {
+static bool start_wanted(struct gc *gc)
+{
     os_mutex_lock(&gc->request_lock);
     uint64_t done = atomic_load_explicit(&gc->completed, memory_order_relaxed);
     bool forced = atomic_load_explicit(&gc->requested, memory_order_relaxed) > done;
@@ -267,7 +290,8 @@ static bool start_wanted(struct gc *gc) {
     return gc->running;
 }
 
-static void finish(struct gc *gc) {
+static void finish(struct gc *gc)
+{
     os_mutex_lock(&gc->request_lock);
     gc->running = false;
     gc->num_forced += gc->stats.forced;
@@ -280,7 +304,8 @@ static void finish(struct gc *gc) {
 
 #define IDLE_NS 50000000 /* between looks at what the scavenger might return */
 
-void gc_collector_thread(void *arg) {
+void gc_collector_thread(void *arg)
+{
     struct gc *gc = arg;
     atomic_store_explicit(&gc->collector_tid, os_thread_tid(), memory_order_relaxed);
     os_thread_fine_timers();

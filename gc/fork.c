@@ -32,7 +32,8 @@ static bool installed;
 
 /* ---- prepare ---------------------------------------------------------------------------------------- */
 
-static void lock_blocked(void *arg, void *sp) {
+static void lock_blocked(void *arg, void *sp)
+{
     struct gc *gc = arg;
     gc_mutator *m = gc_self();
     gc_block(m, (uintptr_t)sp);
@@ -40,7 +41,8 @@ static void lock_blocked(void *arg, void *sp) {
     gc_unblock(m);
 }
 
-static void prepare_heap(tri_heap *h) {
+static void prepare_heap(tri_heap *h)
+{
     struct gc *gc = gc_of(h);
     if (gc_attached())
         os_call_spilled(lock_blocked, gc);
@@ -57,7 +59,8 @@ static void prepare_heap(tri_heap *h) {
     gc_summary_lock(gc);
 }
 
-static void prepare(void) {
+static void prepare(void)
+{
     os_mutex_lock(&list_lock);
     for (tri_heap *h = list; h; h = gc_of(h)->fork_next)
         prepare_heap(h);
@@ -65,7 +68,8 @@ static void prepare(void) {
 
 /* ---- parent ------------------------------------------------------------------------------------------ */
 
-static void release_heap(tri_heap *h) {
+static void release_heap(tri_heap *h)
+{
     struct gc *gc = gc_of(h);
     gc_summary_unlock(gc);
     gc_book_unlock(gc->book);
@@ -79,7 +83,8 @@ static void release_heap(tri_heap *h) {
     os_mutex_unlock(&gc->handshake_lock);
 }
 
-static void parent(void) {
+static void parent(void)
+{
     for (tri_heap *h = list; h; h = gc_of(h)->fork_next)
         release_heap(h);
     os_mutex_unlock(&list_lock);
@@ -87,7 +92,8 @@ static void parent(void) {
 
 /* ---- child -------------------------------------------------------------------------------------------- */
 
-static bool is_mine(const gc_mutator *m) {
+static bool is_mine(const gc_mutator *m)
+{
     if (gc_attached())
         for (gc_mutator *each = gc_self(); each; each = each->thread_next)
             if (each == m)
@@ -97,7 +103,8 @@ static bool is_mine(const gc_mutator *m) {
 
 /* The mutators of threads that do not exist here are forgotten; their memory is not reclaimed, since
  * the run tables they own may be in any state. */
-static void keep_own_mutators(struct gc *gc) {
+static void keep_own_mutators(struct gc *gc)
+{
     gc_mutator *m = gc->mutators;
     gc->mutators = NULL;
     gc->nmutators = 0;
@@ -115,7 +122,8 @@ static void keep_own_mutators(struct gc *gc) {
     }
 }
 
-static void calm(gc_mutator *m) {
+static void calm(gc_mutator *m)
+{
     struct gc *gc = gc_of(m->heap);
     m->pub.barrier = 0;
     m->pub.poll = 0;
@@ -125,7 +133,8 @@ static void calm(gc_mutator *m) {
     atomic_store(&m->acked, atomic_load(&gc->epoch));
 }
 
-static void child_heap(tri_heap *h) {
+static void child_heap(tri_heap *h)
+{
     struct gc *gc = gc_of(h);
     gc->forked = true;
     atomic_store(&h->term, TERM_DONE);
@@ -141,7 +150,8 @@ static void child_heap(tri_heap *h) {
     gc->target.black = false;
 }
 
-static void child(void) {
+static void child(void)
+{
     for (tri_heap *h = list; h; h = gc_of(h)->fork_next) {
         child_heap(h);
         if (gc_of(h)->hooks.fork_child)
@@ -153,7 +163,8 @@ static void child(void) {
 
 /* ---- registration --------------------------------------------------------------------------------------- */
 
-int gc_fork_register(tri_heap *h) {
+int gc_fork_register(tri_heap *h)
+{
     os_mutex_lock(&list_lock);
     int err = installed ? 0 : os_atfork(prepare, parent, child);
     if (!err) {
@@ -165,7 +176,8 @@ int gc_fork_register(tri_heap *h) {
     return err;
 }
 
-void gc_fork_unregister(tri_heap *h) {
+void gc_fork_unregister(tri_heap *h)
+{
     os_mutex_lock(&list_lock);
     tri_heap **at = &list;
     while (*at != h)

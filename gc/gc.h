@@ -35,7 +35,7 @@ typedef struct gc_stack {
      * that a parked sender offers. NULL: none. */
     void **extra;
     uint32_t extra_count;
-    uint32_t slot;            /* registry position */
+    uint32_t slot; /* registry position */
 } gc_stack;
 
 /* Makes a parked stack known to the collector: born unscanned if the spawner `m` is in BOTH or has
@@ -90,22 +90,26 @@ void gc_unblock(gc_mutator *m);
 /* Acknowledges pending handshakes, on the stack m->stack (or none). Any depth of in_runtime. */
 void gc_poll_slow(gc_mutator *m);
 #define GC_POLL_HANDSHAKE 1u /* the collector's bit of pub.poll */
-#define GC_POLL_PREEMPT 2u   /* the scheduler's */
-static inline void gc_poll(gc_mutator *m) {
+#define GC_POLL_PREEMPT   2u /* the scheduler's */
+static inline void gc_poll(gc_mutator *m)
+{
     if (__builtin_expect(__atomic_load_n(&m->pub.poll, __ATOMIC_RELAXED) & GC_POLL_HANDSHAKE, 0))
         gc_poll_slow(m);
 }
 /* Sets or clears bits of another thread's poll byte. */
-static inline void gc_poll_raise(gc_mutator *m, uint8_t bits) {
+static inline void gc_poll_raise(gc_mutator *m, uint8_t bits)
+{
     __atomic_fetch_or(&m->pub.poll, bits, __ATOMIC_SEQ_CST); /* pairs with gc_poll_lower */
 }
-static inline void gc_poll_lower(gc_mutator *m, uint8_t bits) {
+static inline void gc_poll_lower(gc_mutator *m, uint8_t bits)
+{
     __atomic_fetch_and(&m->pub.poll, (uint8_t)~bits, __ATOMIC_SEQ_CST);
 }
 
 /* Moves of values between stacks, or between a stack and a buffer of the runtime: shades the word
  * whenever the own barrier is on. */
-static inline void gc_transfer(gc_mutator *m, uintptr_t word) {
+static inline void gc_transfer(gc_mutator *m, uintptr_t word)
+{
     if (__builtin_expect(m->pub.barrier, 0))
         barrier_push(m, word);
 }
@@ -115,9 +119,9 @@ static inline void gc_transfer(gc_mutator *m, uintptr_t word) {
 /* Called by the collector; all may be NULL. */
 typedef struct gc_hooks {
     /* Asks the scheduler to preempt (raise poll is done by the collector itself). */
-    void (*wake_idle)(tri_heap *h);  /* mark work is available: wake idle threads to help */
+    void (*wake_idle)(tri_heap *h);       /* mark work is available: wake idle threads to help */
     uint64_t (*stack_bytes)(tri_heap *h); /* in use by stacks, for pacing */
-    unsigned (*procs)(tri_heap *h);  /* number of Ps, for the CPU share and gctrace's "n P" */
+    unsigned (*procs)(tri_heap *h);       /* number of Ps, for the CPU share and gctrace's "n P" */
     /* Runs fn(arg) as a blocking call of the current coroutine or thread: its stack stands still and
      * its P is handed off. Default: gc_block() around the call. */
     void (*blocking)(void (*fn)(void *), void *arg);

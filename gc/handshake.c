@@ -28,12 +28,13 @@
 #include "os/context.h"
 #include "os/report.h"
 
-#define SPIN_NS ((int64_t)15000)
-#define SLEEP_NS ((int64_t)20000)
-#define RESIGNAL_NS ((int64_t)50000)       /* a busy unit is over by then; also the poll interval */
+#define SPIN_NS     ((int64_t)15000)
+#define SLEEP_NS    ((int64_t)20000)
+#define RESIGNAL_NS ((int64_t)50000)      /* a busy unit is over by then; also the poll interval */
 #define WATCHDOG_NS ((int64_t)1000000000) /* a thread that has not acknowledged by then is named */
 
-static void adopt_h2(gc_mutator *m, const struct gc *gc) {
+static void adopt_h2(gc_mutator *m, const struct gc *gc)
+{
     if (m->cache) {
         heap_cache_switch(m->cache, gc->target.h2);
         m->pub.runs = m->cache->tables[m->cache->active].runs;
@@ -45,7 +46,8 @@ static void adopt_h2(gc_mutator *m, const struct gc *gc) {
 
 /* The mutator's own step. Runs on its thread (poll or handler), or on the collector's while the
  * mutator is held in ACKING. Async-signal-safe. sp: all live words of m->stack are at or above it. */
-static void perform(gc_mutator *m, gc_step step, uintptr_t sp, const void *ucontext) {
+static void perform(gc_mutator *m, gc_step step, uintptr_t sp, const void *ucontext)
+{
     struct gc *gc = gc_of(m->heap);
     switch (step) {
     case GC_STEP_H1:
@@ -56,9 +58,7 @@ static void perform(gc_mutator *m, gc_step step, uintptr_t sp, const void *ucont
         gc_stack_take(m, sp, ucontext);
         adopt_h2(m, gc);
         break;
-    case GC_STEP_ROUND:
-        barrier_drain(m);
-        break;
+    case GC_STEP_ROUND: barrier_drain(m); break;
     case GC_STEP_H5:
         m->pub.barrier = 0;
         m->nbuffer = 0;
@@ -68,28 +68,31 @@ static void perform(gc_mutator *m, gc_step step, uintptr_t sp, const void *ucont
     case GC_STEP_NONE:
     case GC_STEP_H1B:
     case GC_STEP_SYNC:
-    case GC_STEP_VERIFY:
-        break;
+    case GC_STEP_VERIFY: break;
     }
 }
 
-static void stand_still(struct gc *gc, gc_mutator *m) {
+static void stand_still(struct gc *gc, gc_mutator *m)
+{
     int64_t start = os_now();
-    while (atomic_load_explicit(&gc->verify_stop, memory_order_acquire)) /* pairs with the release */
+    while (
+        atomic_load_explicit(&gc->verify_stop, memory_order_acquire)) /* pairs with the release */
         os_futex_wait(&gc->verify_stop, 1, 10000000);
     gc_record(m->records, GC_VERIFY, start, os_now());
 }
 
 /* step, then the acknowledgement, with a full fence between. */
 static void acknowledge_one(struct gc *gc, gc_mutator *m, uint64_t epoch, uintptr_t sp,
-                            const void *ucontext) {
+                            const void *ucontext)
+{
     gc_step step = (gc_step)atomic_load_explicit(&gc->step, memory_order_relaxed);
     perform(m, step, sp, ucontext);
     atomic_thread_fence(memory_order_seq_cst);
     atomic_store_explicit(&m->acked, epoch, memory_order_release);
 }
 
-void gc_acknowledge(gc_mutator *m, uintptr_t sp, const void *ucontext) {
+void gc_acknowledge(gc_mutator *m, uintptr_t sp, const void *ucontext)
+{
     struct gc *gc = gc_of(m->heap);
     gc_poll_lower(m, GC_POLL_HANDSHAKE);
     uint64_t epoch = atomic_load_explicit(&gc->epoch, memory_order_acquire);
@@ -116,14 +119,16 @@ void gc_acknowledge(gc_mutator *m, uintptr_t sp, const void *ucontext) {
 
 /* ---- polls ---------------------------------------------------------------------------------- */
 
-static void acknowledge_spilled(void *arg, void *sp) {
+static void acknowledge_spilled(void *arg, void *sp)
+{
     gc_mutator *m = arg;
     if (TRI_UNLIKELY(m->heap->options.verify))
         gc_verify_clear_below(m);
     gc_acknowledge(m, (uintptr_t)sp, NULL);
 }
 
-void gc_poll_slow(gc_mutator *m) {
+void gc_poll_slow(gc_mutator *m)
+{
     m->pub.in_runtime++; /* or the handler could acknowledge in the middle of acknowledging */
     TRI_SIGNAL_FENCE();
     os_call_spilled(acknowledge_spilled, m);
@@ -131,7 +136,8 @@ void gc_poll_slow(gc_mutator *m) {
     m->pub.in_runtime--;
 }
 
-void tri_safepoint_slow_(void) {
+void tri_safepoint_slow_(void)
+{
     gc_mutator *m = gc_self();
     if (m->pub.barrier & TRI_BARRIER_TRAP)
         return;
@@ -147,7 +153,8 @@ void tri_safepoint_slow_(void) {
 
 /* ---- the signal ------------------------------------------------------------------------------ */
 
-static void on_signal(void *ucontext) {
+static void on_signal(void *ucontext)
+{
     int saved = errno;
     tri_mutator *pub = tri_self();
     if (!(pub->barrier & TRI_BARRIER_TRAP) && !pub->busy && !pub->in_runtime) {
@@ -165,18 +172,21 @@ static void on_signal(void *ucontext) {
     errno = saved;
 }
 
-int gc_signals_open(void) {
+int gc_signals_open(void)
+{
     return os_handshake_install(on_signal);
 }
 
-void gc_signals_close(void) {
+void gc_signals_close(void)
+{
     os_handshake_uninstall();
 }
 
 /* ---- the collector's side -------------------------------------------------------------------- */
 
 /* A blocked mutator does not run: hold it and act for it. */
-static bool acknowledge_for(struct gc *gc, gc_mutator *m, uint64_t epoch) {
+static bool acknowledge_for(struct gc *gc, gc_mutator *m, uint64_t epoch)
+{
     uint32_t state = GC_BLOCKED;
     /* Acquire: pairs with gc_block()'s release, so blocked_sp and the stack below it are ours. */
     if (!atomic_compare_exchange_strong_explicit(&m->state, &state, GC_ACKING, memory_order_acq_rel,
@@ -191,11 +201,13 @@ static bool acknowledge_for(struct gc *gc, gc_mutator *m, uint64_t epoch) {
         if (step == GC_STEP_VERIFY)
             return true; /* stays held until the verifier releases it */
     }
-    atomic_store_explicit(&m->state, GC_BLOCKED, memory_order_release); /* pairs with gc_unblock() */
+    atomic_store_explicit(&m->state, GC_BLOCKED,
+                          memory_order_release); /* pairs with gc_unblock() */
     return true;
 }
 
-static void complain(gc_mutator *m, int64_t waited) {
+static void complain(gc_mutator *m, int64_t waited)
+{
     os_print("tricolor: thread %d has not acknowledged a handshake for %lld ms (state %u, busy %u, "
              "in runtime %u)\n",
              m->tid, (long long)(waited / 1000000), atomic_load(&m->state), m->pub.busy,
@@ -204,7 +216,8 @@ static void complain(gc_mutator *m, int64_t waited) {
 
 /* Asks everyone once; the number that has not acknowledged. */
 static unsigned ask_round(struct gc *gc, uint64_t epoch, int64_t now, int64_t start,
-                          int64_t *complain_at) {
+                          int64_t *complain_at)
+{
     unsigned pending = 0;
     os_mutex_lock(&gc->lock);
     for (gc_mutator *m = gc->mutators; m; m = m->next) {
@@ -237,7 +250,8 @@ static void wait_for_acks(int64_t now, int64_t start)
         os_sleep_ns(SLEEP_NS);
 }
 
-void gc_handshake(struct gc *gc, gc_step step, gc_target target) {
+void gc_handshake(struct gc *gc, gc_step step, gc_target target)
+{
     int64_t start = os_now();
     int64_t complain_at = start + WATCHDOG_NS;
     os_mutex_lock(&gc->handshake_lock);

@@ -27,7 +27,8 @@
 
 /* ---- markers -------------------------------------------------------------------------------------- */
 
-int gc_marker_new(struct gc *gc, gc_marker **out) {
+int gc_marker_new(struct gc *gc, gc_marker **out)
+{
     gc_marker *w = os_alloc(sizeof *w);
     if (!w)
         return -ENOMEM;
@@ -42,7 +43,8 @@ int gc_marker_new(struct gc *gc, gc_marker **out) {
     return 0;
 }
 
-void gc_marker_free(gc_marker *w) {
+void gc_marker_free(gc_marker *w)
+{
     if (w->ring)
         os_unreserve((void *)w->ring, GC_RING * sizeof(heap_span *));
     if (w->found)
@@ -52,9 +54,11 @@ void gc_marker_free(gc_marker *w) {
 
 /* ---- the ring -------------------------------------------------------------------------------------- */
 
-static void ring_push(gc_marker *w, heap_span *s) {
+static void ring_push(gc_marker *w, heap_span *s)
+{
     uint32_t tail = atomic_load_explicit(&w->tail, memory_order_relaxed);
-    uint32_t head = atomic_load_explicit(&w->head, memory_order_acquire); /* pairs with the takers */
+    uint32_t head =
+        atomic_load_explicit(&w->head, memory_order_acquire); /* pairs with the takers */
     if (TRI_UNLIKELY(tail - head == GC_RING)) {
         heap_grey_push(w->gc->heap, s);
         return;
@@ -64,7 +68,8 @@ static void ring_push(gc_marker *w, heap_span *s) {
 }
 
 /* By the owner and by thieves. */
-static heap_span *ring_take(gc_marker *w) {
+static heap_span *ring_take(gc_marker *w)
+{
     uint32_t head = atomic_load_explicit(&w->head, memory_order_acquire);
     for (;;) {
         uint32_t tail = atomic_load_explicit(&w->tail, memory_order_acquire);
@@ -78,13 +83,15 @@ static heap_span *ring_take(gc_marker *w) {
     }
 }
 
-static bool ring_empty(gc_marker *w) {
+static bool ring_empty(gc_marker *w)
+{
     return atomic_load_explicit(&w->tail, memory_order_acquire) ==
            atomic_load_explicit(&w->head, memory_order_acquire);
 }
 
 /* Everything that mutators queued. */
-static bool take_grey(gc_marker *w) {
+static bool take_grey(gc_marker *w)
+{
     tri_heap *h = w->gc->heap;
     if (!atomic_load_explicit(&h->grey, memory_order_relaxed))
         return false;
@@ -99,7 +106,8 @@ static bool take_grey(gc_marker *w) {
     return any;
 }
 
-static heap_span *steal(gc_marker *w) {
+static heap_span *steal(gc_marker *w)
+{
     struct gc *gc = w->gc;
     for (unsigned i = 0; i < gc->nmarkers; i++) {
         gc_marker *victim = gc->markers[i];
@@ -123,7 +131,8 @@ static heap_span *steal(gc_marker *w) {
     return NULL;
 }
 
-static heap_span *next_span(gc_marker *w) {
+static heap_span *next_span(gc_marker *w)
+{
     heap_span *s = ring_take(w);
     /* A guest stays for microseconds: it takes one span at a time, and no chain that it would have to
      * put back. */
@@ -134,7 +143,8 @@ static heap_span *next_span(gc_marker *w) {
 
 /* ---- marking words ---------------------------------------------------------------------------------- */
 
-static inline void mark_found(gc_marker *w, heap_ref ref) {
+static inline void mark_found(gc_marker *w, heap_ref ref)
+{
     bool first;
     if (!heap_mark(ref.span, ref.index, &first))
         return;
@@ -144,7 +154,8 @@ static inline void mark_found(gc_marker *w, heap_ref ref) {
         ring_push(w, ref.span);
 }
 
-void gc_mark_word(gc_marker *w, uintptr_t word) {
+void gc_mark_word(gc_marker *w, uintptr_t word)
+{
     heap_ref ref;
     if (heap_find(w->gc->heap, word, &ref))
         mark_found(w, ref);
@@ -156,7 +167,8 @@ void gc_mark_word(gc_marker *w, uintptr_t word) {
 #define AHEAD_SPAN 16
 #define AHEAD_BITS 8
 
-static inline void prefetch_bits(const tri_heap *h, uintptr_t p) {
+static inline void prefetch_bits(const tri_heap *h, uintptr_t p)
+{
     const heap_span *s = heap_span_at(h, (p - h->base) >> HEAP_PAGE_SHIFT);
     if (!s)
         return;
@@ -165,13 +177,15 @@ static inline void prefetch_bits(const tri_heap *h, uintptr_t p) {
     __builtin_prefetch(&s->mark[i / 64], 1);
 }
 
-static inline void prefetch_span(const tri_heap *h, uintptr_t p) {
+static inline void prefetch_span(const tri_heap *h, uintptr_t p)
+{
     uint32_t id = atomic_load_explicit(&h->pages[(p - h->base) >> HEAP_PAGE_SHIFT].span,
                                        memory_order_relaxed);
     __builtin_prefetch(h->spans[id]);
 }
 
-void gc_mark_words(gc_marker *w, const uintptr_t *words, size_t n) {
+void gc_mark_words(gc_marker *w, const uintptr_t *words, size_t n)
+{
     const tri_heap *h = w->gc->heap;
     for (size_t i = 0; i < n; i++) {
         if (i + AHEAD_PAGE < n)
@@ -184,7 +198,8 @@ void gc_mark_words(gc_marker *w, const uintptr_t *words, size_t n) {
     }
 }
 
-void gc_mark_filter(gc_marker *w, const void *words, size_t n) {
+void gc_mark_filter(gc_marker *w, const void *words, size_t n)
+{
     const tri_heap *h = w->gc->heap;
     const uintptr_t *p = words;
     while (n) {
@@ -198,7 +213,8 @@ void gc_mark_filter(gc_marker *w, const void *words, size_t n) {
 
 /* ---- scanning objects --------------------------------------------------------------------------------- */
 
-void tri_trace(tri_tracer *tracer, const void *pointer) {
+void tri_trace(tri_tracer *tracer, const void *pointer)
+{
     if (TRI_LIKELY(tracer->marker != NULL))
         gc_mark_word(tracer->marker, (uintptr_t)pointer);
     else
@@ -206,20 +222,20 @@ void tri_trace(tri_tracer *tracer, const void *pointer) {
 }
 
 /* Up to 64 slots, or array elements, chosen by `todo`, of a layout with a mask. */
-static void scan_masked(gc_marker *w, uintptr_t first, size_t slot, uint64_t todo, uint64_t mask) {
+static void scan_masked(gc_marker *w, uintptr_t first, size_t slot, uint64_t todo, uint64_t mask)
+{
     const tri_heap *h = w->gc->heap;
-    size_t found =
-        w->gc->kernel->objects(first, slot, todo, mask, h->base, h->reserved, w->found);
+    size_t found = w->gc->kernel->objects(first, slot, todo, mask, h->base, h->reserved, w->found);
     gc_mark_words(w, w->found, found);
 }
 
 /* An object with pointers beyond its 64th word. */
-static void scan_offsets(gc_marker *w, uintptr_t object, const heap_layout *l) {
+static void scan_offsets(gc_marker *w, uintptr_t object, const heap_layout *l)
+{
     const tri_heap *h = w->gc->heap;
     size_t found = 0;
     for (uint32_t i = 0; i < l->nptrs; i++) {
-        uintptr_t v =
-            __atomic_load_n((uintptr_t *)object + l->offsets[i], __ATOMIC_RELAXED);
+        uintptr_t v = __atomic_load_n((uintptr_t *)object + l->offsets[i], __ATOMIC_RELAXED);
         if (heap_contains(h, v))
             w->found[found++] = v;
         if (found == GC_FOUND) {
@@ -230,7 +246,8 @@ static void scan_offsets(gc_marker *w, uintptr_t object, const heap_layout *l) {
     gc_mark_words(w, w->found, found);
 }
 
-static void scan_elements(gc_marker *w, uintptr_t start, size_t bytes, const heap_layout *l) {
+static void scan_elements(gc_marker *w, uintptr_t start, size_t bytes, const heap_layout *l)
+{
     size_t n = bytes / l->size;
     if (l->words > 64) {
         for (size_t i = 0; i < n; i++)
@@ -245,11 +262,11 @@ static void scan_elements(gc_marker *w, uintptr_t start, size_t bytes, const hea
 }
 
 /* `bytes` at `start`, which begins at an object, or at an element of an array. */
-static void scan_range(gc_marker *w, uintptr_t start, size_t bytes, const heap_layout *l) {
+static void scan_range(gc_marker *w, uintptr_t start, size_t bytes, const heap_layout *l)
+{
     w->scanned_bytes += bytes;
     switch (l->kind) {
-    case TRI_KIND_BYTES:
-        return;
+    case TRI_KIND_BYTES: return;
     case TRI_KIND_WORDS:
     case TRI_KIND_POINTERS:
         gc_mark_filter(w, (const void *)start, bytes / sizeof(uintptr_t));
@@ -273,7 +290,8 @@ static void scan_range(gc_marker *w, uintptr_t start, size_t bytes, const heap_l
 }
 
 /* The slots of one bitmap word. */
-static void scan_slots(gc_marker *w, heap_span *s, uint32_t word, uint64_t todo) {
+static void scan_slots(gc_marker *w, heap_span *s, uint32_t word, uint64_t todo)
+{
     const heap_layout *l = s->layout;
     uintptr_t first = heap_slot(s, word * 64);
     if (l && l->kind == TRI_KIND_STRUCT && !l->array && l->words <= 64) {
@@ -293,7 +311,8 @@ static void scan_slots(gc_marker *w, heap_span *s, uint32_t word, uint64_t todo)
 }
 
 /* One piece of a large object; the rest goes back to the queue first, for others to take. */
-static void scan_large(gc_marker *w, heap_span *s) {
+static void scan_large(gc_marker *w, heap_span *s)
+{
     const heap_layout *l = s->layout;
     if (__atomic_load_n(&s->scan[0], __ATOMIC_RELAXED) & 1 || !heap_is_marked(s, 0))
         return;
@@ -315,7 +334,8 @@ static void scan_large(gc_marker *w, heap_span *s) {
     scan_range(w, s->base + at, bytes, l);
 }
 
-static void scan_span(gc_marker *w, heap_span *s) {
+static void scan_span(gc_marker *w, heap_span *s)
+{
     w->spans_scanned++;
     atomic_exchange_explicit(&s->queued, 0, memory_order_seq_cst); /* pairs with heap_mark */
     if (s->large) {
@@ -333,7 +353,8 @@ static void scan_span(gc_marker *w, heap_span *s) {
     }
 }
 
-bool gc_mark_some(gc_marker *w, uint64_t spans) {
+bool gc_mark_some(gc_marker *w, uint64_t spans)
+{
     bool any = false;
     for (; spans; spans--) {
         heap_span *s = next_span(w);
@@ -347,7 +368,8 @@ bool gc_mark_some(gc_marker *w, uint64_t spans) {
 
 /* ---- several markers ------------------------------------------------------------------------------------- */
 
-bool gc_mark_work_left(struct gc *gc) {
+bool gc_mark_work_left(struct gc *gc)
+{
     if (atomic_load_explicit(&gc->heap->grey, memory_order_seq_cst))
         return true;
     for (unsigned i = 0; i < gc->nmarkers; i++)
@@ -359,7 +381,8 @@ bool gc_mark_work_left(struct gc *gc) {
 /* A marker that is not counted in `active` has an empty ring and holds no span. So when the collector
  * finds itself the only active one and then no queue with work, there is none: whoever could still
  * add some is a mutator, and that is what the termination round is for. */
-void gc_mark_all(struct gc *gc, gc_marker *w) {
+void gc_mark_all(struct gc *gc, gc_marker *w)
+{
     for (;;) {
         while (gc_mark_some(w, 64))
             ;
@@ -373,7 +396,8 @@ void gc_mark_all(struct gc *gc, gc_marker *w) {
 }
 
 /* Entering is announced before looking for work, so gc_mark_all() cannot conclude in between. */
-static bool enter(struct gc *gc) {
+static bool enter(struct gc *gc)
+{
     atomic_fetch_add_explicit(&gc->active, 1, memory_order_seq_cst);
     if (atomic_load_explicit(&gc->marking, memory_order_seq_cst))
         return true;
@@ -381,11 +405,13 @@ static bool enter(struct gc *gc) {
     return false;
 }
 
-static void leave(struct gc *gc) {
+static void leave(struct gc *gc)
+{
     atomic_fetch_sub_explicit(&gc->active, 1, memory_order_seq_cst);
 }
 
-void gc_marker_thread(void *marker) {
+void gc_marker_thread(void *marker)
+{
     gc_marker *w = marker;
     struct gc *gc = w->gc;
     os_thread_slices(GC_SLICE_NS);
@@ -411,12 +437,14 @@ void gc_marker_thread(void *marker) {
 /* ---- guests: mutators and idle threads that mark for a moment --------------------------------------- */
 
 /* A guest's ring is empty whenever it is not active. */
-static void flush_ring(gc_marker *w) {
+static void flush_ring(gc_marker *w)
+{
     for (heap_span *s; (s = ring_take(w));)
         heap_grey_push(w->gc->heap, s);
 }
 
-static gc_marker *borrow(struct gc *gc) {
+static gc_marker *borrow(struct gc *gc)
+{
     for (unsigned i = gc->nworkers + 1; i < gc->nmarkers; i++) {
         gc_marker *w = gc->markers[i];
         bool taken = false;
@@ -428,7 +456,8 @@ static gc_marker *borrow(struct gc *gc) {
     return NULL;
 }
 
-static bool mark_as_guest(struct gc *gc, int64_t until) {
+static bool mark_as_guest(struct gc *gc, int64_t until)
+{
     gc_marker *w = borrow(gc);
     if (!w)
         return false;
@@ -446,7 +475,8 @@ static bool mark_as_guest(struct gc *gc, int64_t until) {
     return any;
 }
 
-bool gc_help_mark(tri_heap *h, gc_mutator *m, int64_t ns) {
+bool gc_help_mark(tri_heap *h, gc_mutator *m, int64_t ns)
+{
     struct gc *gc = gc_of(h);
     if (!atomic_load_explicit(&gc->marking, memory_order_relaxed))
         return false;
@@ -458,12 +488,13 @@ bool gc_help_mark(tri_heap *h, gc_mutator *m, int64_t ns) {
 }
 
 #define ASSIST_WINDOW 200000
-#define ASSIST_MAX 20000
+#define ASSIST_MAX    20000
 
 /* The soft goal was passed while marking runs: a mutator that allocates marks a little, never more
  * than ASSIST_MAX in any ASSIST_WINDOW. The goal may be exceeded further; the hard limit is enforced
  * elsewhere. */
-void gc_mark_assist(gc_mutator *m) {
+void gc_mark_assist(gc_mutator *m)
+{
     struct gc *gc = gc_of(m->heap);
     int64_t start = os_now();
     if (start - m->assist_window >= ASSIST_WINDOW) {

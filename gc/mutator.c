@@ -25,11 +25,13 @@ static tri_mutator no_mutator = {.barrier = TRI_BARRIER_TRAP, .runs = no_runs};
 
 __thread tri_mutator *tri_current_ __attribute__((tls_model("initial-exec"))) = &no_mutator;
 
-bool gc_attached(void) {
+bool gc_attached(void)
+{
     return tri_self() != &no_mutator;
 }
 
-static gc_snapshot *snapshot_new(size_t stack_bytes) {
+static gc_snapshot *snapshot_new(size_t stack_bytes)
+{
     size_t bytes = sizeof(gc_snapshot) + stack_bytes + 16384;
     gc_snapshot *s = os_reserve_rw(bytes, 4096);
     if (!s)
@@ -38,12 +40,14 @@ static gc_snapshot *snapshot_new(size_t stack_bytes) {
     return s;
 }
 
-void gc_snapshot_free(gc_snapshot *s) {
+void gc_snapshot_free(gc_snapshot *s)
+{
     os_unreserve(s, sizeof *s + s->capacity * sizeof(uintptr_t));
 }
 
 /* Before H1, with the lock held by the caller: every mutator can take a copy of any stack. */
-void gc_snapshot_prepare(struct gc *gc, gc_mutator *m) {
+void gc_snapshot_prepare(struct gc *gc, gc_mutator *m)
+{
     if (m->snapshot && m->snapshot->capacity * sizeof(uintptr_t) >= gc->stack_max)
         return;
     gc_snapshot *s = gc->spare;
@@ -60,7 +64,8 @@ void gc_snapshot_prepare(struct gc *gc, gc_mutator *m) {
         gc_snapshot_free(old);
 }
 
-static void adopt(gc_mutator *m, const gc_target *t) {
+static void adopt(gc_mutator *m, const gc_target *t)
+{
     m->pub.barrier = t->barrier;
     m->black = t->black;
     m->gen = t->gen;
@@ -69,14 +74,16 @@ static void adopt(gc_mutator *m, const gc_target *t) {
 }
 
 /* The thread's chain is what the handler walks: link with one store. */
-static void chain(gc_mutator *m) {
+static void chain(gc_mutator *m)
+{
     tri_mutator *old = tri_self();
     m->thread_next = old == &no_mutator ? NULL : (gc_mutator *)old;
     TRI_SIGNAL_FENCE();
     tri_current_ = &m->pub;
 }
 
-static void unchain(gc_mutator *m) {
+static void unchain(gc_mutator *m)
+{
     gc_mutator *head = gc_self();
     if (head == m) {
         tri_current_ = m->thread_next ? &m->thread_next->pub : &no_mutator;
@@ -87,7 +94,8 @@ static void unchain(gc_mutator *m) {
     head->thread_next = m->thread_next;
 }
 
-gc_mutator *gc_mutator_in(tri_heap *h) {
+gc_mutator *gc_mutator_in(tri_heap *h)
+{
     if (!gc_attached())
         return NULL;
     for (gc_mutator *m = gc_self(); m; m = m->thread_next)
@@ -97,7 +105,8 @@ gc_mutator *gc_mutator_in(tri_heap *h) {
 }
 
 /* Moves m to the head of the chain: the current one. */
-void gc_make_current(gc_mutator *m) {
+void gc_make_current(gc_mutator *m)
+{
     gc_mutator *head = gc_self();
     if (head == m)
         return;
@@ -109,7 +118,8 @@ void gc_make_current(gc_mutator *m) {
     tri_current_ = &m->pub;
 }
 
-int gc_attach(tri_heap *h, gc_stack *stack, gc_mutator **out) {
+int gc_attach(tri_heap *h, gc_stack *stack, gc_mutator **out)
+{
     struct gc *gc = gc_of(h);
     gc_mutator *m = os_alloc(sizeof *m);
     if (!m)
@@ -158,7 +168,8 @@ fail_records:
     return err;
 }
 
-static void unlist(gc_mutator *m) {
+static void unlist(gc_mutator *m)
+{
     struct gc *gc = gc_of(m->heap);
     /* Nobody else would drain the buffer. From DONE on shading does nothing, which discards it. */
     barrier_drain(m);
@@ -178,7 +189,8 @@ static void unlist(gc_mutator *m) {
 
 /* Acknowledges what is asked for, outside the lock (verify=1 holds mutators for long), until it has
  * the lock with nothing owed. */
-static void leave(void *arg, void *sp) {
+static void leave(void *arg, void *sp)
+{
     gc_mutator *m = arg;
     struct gc *gc = gc_of(m->heap);
     for (;;) {
@@ -193,7 +205,8 @@ static void leave(void *arg, void *sp) {
     os_mutex_unlock(&gc->lock);
 }
 
-void gc_detach(gc_mutator *m) {
+void gc_detach(gc_mutator *m)
+{
     struct gc *gc = gc_of(m->heap);
     TRI_CHECK(!m->cache, "a mutator that detaches has given its run tables back");
     m->pub.in_runtime++;
@@ -209,7 +222,8 @@ void gc_detach(gc_mutator *m) {
 
 /* ---- run tables ------------------------------------------------------------------------------- */
 
-void gc_bind(gc_mutator *m, heap_cache *c) {
+void gc_bind(gc_mutator *m, heap_cache *c)
+{
     TRI_CHECK(!m->cache, "a mutator has one set of run tables at a time");
     void *owner = NULL;
     /* Acquire: pairs with gc_unbind()'s release and the collector's. The collector holds an idle
@@ -230,7 +244,8 @@ void gc_bind(gc_mutator *m, heap_cache *c) {
     m->pub.runs = c->tables[c->active].runs;
 }
 
-heap_cache *gc_unbind(gc_mutator *m) {
+heap_cache *gc_unbind(gc_mutator *m)
+{
     heap_cache *c = m->cache;
     TRI_CHECK(c, "run tables are given back once");
     heap_cache_flush(c);
@@ -243,7 +258,8 @@ heap_cache *gc_unbind(gc_mutator *m) {
 /* ---- blocking ----------------------------------------------------------------------------------
  * A thread that blocks does so for each heap that it is attached to. */
 
-void gc_block(gc_mutator *m, uintptr_t sp) {
+void gc_block(gc_mutator *m, uintptr_t sp)
+{
     for (gc_mutator *each = m; each; each = each->thread_next) {
         each->blocked_sp = sp;
         /* Release: the collector that takes the state to ACKING sees the stack and our private
@@ -252,7 +268,8 @@ void gc_block(gc_mutator *m, uintptr_t sp) {
     }
 }
 
-static TRI_NOINLINE void wait_for_collector(gc_mutator *m) {
+static TRI_NOINLINE void wait_for_collector(gc_mutator *m)
+{
     int64_t start = os_now();
     uint32_t state = GC_BLOCKED;
     for (unsigned spins = 0;; spins++) {
@@ -268,7 +285,8 @@ static TRI_NOINLINE void wait_for_collector(gc_mutator *m) {
     gc_record(m->records, GC_WAIT_SCAN, start, os_now());
 }
 
-void gc_unblock(gc_mutator *m) {
+void gc_unblock(gc_mutator *m)
+{
     for (gc_mutator *each = m; each; each = each->thread_next) {
         uint32_t state = GC_BLOCKED;
         each->pub.in_runtime++; /* from RUNNING on the handler could acknowledge, and record */

@@ -34,7 +34,8 @@ static const option options[] = {
 };
 
 /* "64", "64KiB", "512MiB", "2GiB", "1TiB", "B" as in Go's GOMEMLIMIT. */
-static int read_bytes(const char *text, size_t *out) {
+static int read_bytes(const char *text, size_t *out)
+{
     static const struct {
         const char *suffix;
         unsigned shift;
@@ -54,7 +55,8 @@ static int read_bytes(const char *text, size_t *out) {
     return -EINVAL;
 }
 
-static int read_number(const char *text, long least, long most, long *out) {
+static int read_number(const char *text, long least, long most, long *out)
+{
     char *end;
     errno = 0;
     long n = strtol(text, &end, 10);
@@ -64,7 +66,8 @@ static int read_number(const char *text, long least, long most, long *out) {
     return 0;
 }
 
-static int set_option(tri_options *o, const option *which, const char *value) {
+static int set_option(tri_options *o, const option *which, const char *value)
+{
     void *field = (char *)o + which->offset;
     long n;
     int err;
@@ -88,7 +91,8 @@ static int set_option(tri_options *o, const option *which, const char *value) {
 }
 
 /* One "name=value". */
-static int read_item(tri_options *o, char *item) {
+static int read_item(tri_options *o, char *item)
+{
     char *value = strchr(item, '=');
     if (value)
         *value++ = '\0';
@@ -105,7 +109,8 @@ static int read_item(tri_options *o, char *item) {
     return -EINVAL;
 }
 
-int tri_options_init(tri_options *o) {
+int tri_options_init(tri_options *o)
+{
     *o = (tri_options){.gogc = 100};
     const char *text = getenv("TRICOLOR");
     if (!text)

@@ -20,18 +20,21 @@
 #include "os/clock.h"
 #include "os/report.h"
 
-#define MIN_HEAP ((uint64_t)4 << 20) /* times gogc / 100, as in Go */
+#define MIN_HEAP       ((uint64_t)4 << 20) /* times gogc / 100, as in Go */
 #define LIMIT_HEADROOM ((uint64_t)1 << 20)
 
-static uint64_t stack_bytes(const struct gc *gc) {
+static uint64_t stack_bytes(const struct gc *gc)
+{
     return gc->hooks.stack_bytes ? gc->hooks.stack_bytes(gc->heap) : 0;
 }
 
-static unsigned procs(const struct gc *gc) {
+static unsigned procs(const struct gc *gc)
+{
     return gc->hooks.procs ? gc->hooks.procs(gc->heap) : (unsigned)os_cpu_count();
 }
 
-static uint64_t goal_by_gogc(const struct gc *gc, uint64_t stacks) {
+static uint64_t goal_by_gogc(const struct gc *gc, uint64_t stacks)
+{
     int gogc = atomic_load_explicit(&gc->gogc, memory_order_relaxed);
     if (gogc < 0)
         return UINT64_MAX;
@@ -42,7 +45,8 @@ static uint64_t goal_by_gogc(const struct gc *gc, uint64_t stacks) {
 
 /* What the limit leaves for objects: everything the library has, less what is not objects or free
  * pages that can still be used. */
-static uint64_t goal_by_limit(const struct gc *gc) {
+static uint64_t goal_by_limit(const struct gc *gc)
+{
     uint64_t limit = atomic_load_explicit(&gc->heap->memory_limit, memory_order_relaxed);
     uint64_t hard = atomic_load_explicit(&gc->heap->hard_limit, memory_order_relaxed);
     if (hard && (!limit || hard < limit))
@@ -58,11 +62,13 @@ static uint64_t goal_by_limit(const struct gc *gc) {
     return limit > overhead + headroom ? limit - overhead - headroom : 0;
 }
 
-static bool limited(const struct gc *gc) {
+static bool limited(const struct gc *gc)
+{
     return gc->limiter_fill >= (double)procs(gc);
 }
 
-void gc_pacer_update(struct gc *gc) {
+void gc_pacer_update(struct gc *gc)
+{
     tri_heap *h = gc->heap;
     uint64_t marked = gc->live_marked;
     uint64_t goal = goal_by_gogc(gc, stack_bytes(gc));
@@ -76,7 +82,7 @@ void gc_pacer_update(struct gc *gc) {
     uint64_t room = goal == UINT64_MAX ? 0 : goal - marked;
     double runway = gc->cons_mark * (double)marked;
     uint64_t low = marked + room / 10 * 7, high = marked + room / 20 * 19;
-    uint64_t trigger = goal == UINT64_MAX ? UINT64_MAX
+    uint64_t trigger = goal == UINT64_MAX       ? UINT64_MAX
                        : runway >= (double)room ? low
                                                 : goal - (uint64_t)runway;
     if (goal != UINT64_MAX) {
@@ -87,14 +93,16 @@ void gc_pacer_update(struct gc *gc) {
     atomic_store_explicit(&h->trigger, trigger, memory_order_relaxed);
 }
 
-void gc_pacer_open(struct gc *gc) {
+void gc_pacer_open(struct gc *gc)
+{
     gc->open_time = os_now();
     gc->cons_mark = 0.25;
     atomic_store(&gc->assist_bytes, UINT64_MAX);
     gc_pacer_update(gc);
 }
 
-void gc_pacer_cycle_start(struct gc *gc) {
+void gc_pacer_cycle_start(struct gc *gc)
+{
     tri_heap *h = gc->heap;
     gc->stats.live_before = atomic_load_explicit(&h->live, memory_order_relaxed);
     gc->stats.goal = atomic_load_explicit(&gc->goal, memory_order_relaxed);
@@ -107,16 +115,19 @@ void gc_pacer_cycle_start(struct gc *gc) {
 }
 
 /* Marking is over; what was allocated meanwhile is the runway that this cycle needed. */
-void gc_pacer_mark_done(struct gc *gc) {
+void gc_pacer_mark_done(struct gc *gc)
+{
     gc->stats.mark_done = os_now();
     gc->stats.live_at_done = atomic_load_explicit(&gc->heap->live, memory_order_relaxed);
     heap_arena_note_cycle(gc->heap, gc->stats.goal);
     atomic_store_explicit(&gc->assist_bytes, UINT64_MAX, memory_order_relaxed);
 }
 
-static void note_runway(struct gc *gc) {
+static void note_runway(struct gc *gc)
+{
     const gc_cycle_stats *s = &gc->stats;
-    double allocated = s->live_at_done > s->live_before ? (double)(s->live_at_done - s->live_before) : 0;
+    double allocated =
+        s->live_at_done > s->live_before ? (double)(s->live_at_done - s->live_before) : 0;
     double ratio = gc->live_marked ? allocated / (double)gc->live_marked : 0;
     if (ratio > 4)
         ratio = 4;
@@ -124,7 +135,8 @@ static void note_runway(struct gc *gc) {
 }
 
 /* A bucket of CPU seconds: filled by the collector's, drained by the rest, one second per P deep. */
-static void note_limiter(struct gc *gc, int64_t gc_cpu, int64_t wall) {
+static void note_limiter(struct gc *gc, int64_t gc_cpu, int64_t wall)
+{
     double all = (double)wall * procs(gc);
     gc->limiter_fill += ((double)gc_cpu - (all - (double)gc_cpu)) / 1e9;
     if (gc->limiter_fill < 0)
@@ -133,12 +145,14 @@ static void note_limiter(struct gc *gc, int64_t gc_cpu, int64_t wall) {
         gc->limiter_fill = procs(gc);
 }
 
-static double percent_of_cpu(const struct gc *gc) {
+static double percent_of_cpu(const struct gc *gc)
+{
     double all = (double)(os_now() - gc->open_time) * procs(gc);
     return all > 0 ? (double)atomic_load(&gc->cpu_total) / all : 0;
 }
 
-static void trace(struct gc *gc, uint64_t number) {
+static void trace(struct gc *gc, uint64_t number)
+{
     const gc_cycle_stats *s = &gc->stats;
     gc_trace t = {
         .cycle = number,
@@ -165,7 +179,8 @@ static void trace(struct gc *gc, uint64_t number) {
         os_print("%s\n", line);
 }
 
-void gc_pacer_cycle_end(struct gc *gc) {
+void gc_pacer_cycle_end(struct gc *gc)
+{
     gc_cycle_stats *s = &gc->stats;
     int64_t now = os_now();
     int64_t own = os_cpu_thread() - s->cpu_start;
@@ -188,15 +203,16 @@ void gc_pacer_cycle_end(struct gc *gc) {
 
 /* ---- the scavenger, at about 1 % of one CPU -------------------------------------------------------------- */
 
-void gc_pacer_scavenge(struct gc *gc) {
+void gc_pacer_scavenge(struct gc *gc)
+{
     int64_t now = os_now();
     if (now < gc->scavenge_next)
         return;
     heap_totals t;
     heap_read_totals(gc->heap, &t);
-    size_t want = heap_scavenge_goal(gc->heap, atomic_load(&gc->goal),
-                                     atomic_load(&gc->heap->memory_limit),
-                                     t.span_sys + t.cache_sys + t.meta_sys + t.other_sys);
+    size_t want =
+        heap_scavenge_goal(gc->heap, atomic_load(&gc->goal), atomic_load(&gc->heap->memory_limit),
+                           t.span_sys + t.cache_sys + t.meta_sys + t.other_sys);
     if (!want)
         return;
     size_t piece = want < (size_t)4 << 20 ? want : (size_t)4 << 20;

@@ -12,12 +12,14 @@
 #include "gc/state.h"
 #include "os/memory.h"
 
-static void shade_range(tri_heap *h, const uintptr_t *start, size_t count) {
+static void shade_range(tri_heap *h, const uintptr_t *start, size_t count)
+{
     for (size_t i = 0; i < count; i++)
         barrier_shade(h, __atomic_load_n(start + i, __ATOMIC_RELAXED));
 }
 
-int tri_root_add(tri_heap *h, void *start, size_t count) {
+int tri_root_add(tri_heap *h, void *start, size_t count)
+{
     if (!start || (uintptr_t)start % sizeof(uintptr_t) || !count ||
         count > SIZE_MAX / sizeof(uintptr_t))
         return -EINVAL;
@@ -35,7 +37,8 @@ int tri_root_add(tri_heap *h, void *start, size_t count) {
     return 0;
 }
 
-int tri_root_remove(tri_heap *h, void *start) {
+int tri_root_remove(tri_heap *h, void *start)
+{
     struct gc *gc = gc_of(h);
     os_mutex_lock(&gc->roots_lock);
     gc_root **at = &gc->roots;
@@ -52,7 +55,8 @@ int tri_root_remove(tri_heap *h, void *start) {
     return 0;
 }
 
-void gc_roots_mark(struct gc *gc, gc_marker *w) {
+void gc_roots_mark(struct gc *gc, gc_marker *w)
+{
     os_mutex_lock(&gc->roots_lock);
     for (gc_root *r = gc->roots; r; r = r->next)
         gc_mark_filter(w, r->start, r->count);

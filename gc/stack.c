@@ -22,29 +22,33 @@
 #include "os/clock.h"
 #include "os/vm.h"
 
-#define RED_ZONE 128
+#define RED_ZONE     128
 #define REGISTRY_MAX (64u << 20) /* entries of address space; touched as needed */
 
 /* ---- registry ----------------------------------------------------------------------------------- */
 
 /* Free slots hold the next free slot, shifted and tagged so that they are no pointer. */
-static gc_stack *free_link(uint32_t next) {
+static gc_stack *free_link(uint32_t next)
+{
     return (gc_stack *)((uintptr_t)next << 1 | 1);
 }
 
-static bool is_free(const gc_stack *s) {
+static bool is_free(const gc_stack *s)
+{
     return !s || ((uintptr_t)s & 1);
 }
 
 /* A spawner that is in BOTH, or has not acknowledged H1, may put a white argument on the new stack:
  * unscanned. An unattached thread owns no managed pointers. */
-static uint32_t born_scanned(const struct gc *gc, const gc_mutator *m) {
+static uint32_t born_scanned(const struct gc *gc, const gc_mutator *m)
+{
     if (m)
         return m->black ? m->h2 : 0;
     return gc->target.black ? gc->target.h2 : 0;
 }
 
-int gc_stack_add(tri_heap *h, gc_stack *s, gc_mutator *m) {
+int gc_stack_add(tri_heap *h, gc_stack *s, gc_mutator *m)
+{
     struct gc *gc = gc_of(h);
     atomic_store_explicit(&s->state, GC_STACK_PARKED, memory_order_relaxed);
     atomic_store_explicit(&s->scanned, born_scanned(gc, m), memory_order_relaxed);
@@ -67,7 +71,8 @@ int gc_stack_add(tri_heap *h, gc_stack *s, gc_mutator *m) {
     return 0;
 }
 
-void gc_stack_expect(tri_heap *h, size_t bytes) {
+void gc_stack_expect(tri_heap *h, size_t bytes)
+{
     struct gc *gc = gc_of(h);
     if (bytes <= __atomic_load_n(&gc->stack_max, __ATOMIC_RELAXED))
         return;
@@ -78,7 +83,8 @@ void gc_stack_expect(tri_heap *h, size_t bytes) {
 }
 
 /* Takes a parked stack out of the collector's reach. */
-static void claim(gc_stack *s, uint32_t to) {
+static void claim(gc_stack *s, uint32_t to)
+{
     uint32_t state = GC_STACK_PARKED;
     while (!atomic_compare_exchange_weak_explicit(&s->state, &state, to, memory_order_acquire,
                                                   memory_order_relaxed)) {
@@ -88,17 +94,21 @@ static void claim(gc_stack *s, uint32_t to) {
     }
 }
 
-void gc_stack_reborn(gc_stack *s, gc_mutator *m) {
+void gc_stack_reborn(gc_stack *s, gc_mutator *m)
+{
     atomic_store_explicit(&s->scanned, born_scanned(gc_of(m->heap), m), memory_order_relaxed);
 }
 
-void gc_stack_die(gc_stack *s) {
+void gc_stack_die(gc_stack *s)
+{
     s->sp = s->hi;
     s->extra_count = 0;
-    atomic_store_explicit(&s->state, GC_STACK_PARKED, memory_order_release); /* pairs with claim() */
+    atomic_store_explicit(&s->state, GC_STACK_PARKED,
+                          memory_order_release); /* pairs with claim() */
 }
 
-void gc_stack_remove(tri_heap *h, gc_stack *s) {
+void gc_stack_remove(tri_heap *h, gc_stack *s)
+{
     struct gc *gc = gc_of(h);
     claim(s, GC_STACK_RUNNING);
     os_mutex_lock(&gc->stacks_lock);
@@ -107,13 +117,15 @@ void gc_stack_remove(tri_heap *h, gc_stack *s) {
     os_mutex_unlock(&gc->stacks_lock);
 }
 
-void gc_stacks_close(struct gc *gc) {
+void gc_stacks_close(struct gc *gc)
+{
     if (gc->stacks)
         os_unreserve(gc->stacks, REGISTRY_MAX * sizeof(gc_stack *));
 }
 
 /* Every registered stack, by the verifier (mutators stand still) and the dumps. */
-void gc_stacks_each(struct gc *gc, void (*fn)(void *arg, gc_stack *s), void *arg) {
+void gc_stacks_each(struct gc *gc, void (*fn)(void *arg, gc_stack *s), void *arg)
+{
     os_mutex_lock(&gc->stacks_lock);
     for (uint32_t i = 0; i < gc->nstacks; i++)
         if (!is_free(gc->stacks[i]))
@@ -123,7 +135,8 @@ void gc_stacks_each(struct gc *gc, void (*fn)(void *arg, gc_stack *s), void *arg
 
 /* ---- park and resume ------------------------------------------------------------------------------ */
 
-void gc_stack_park(gc_mutator *m, gc_stack *s, uintptr_t sp) {
+void gc_stack_park(gc_mutator *m, gc_stack *s, uintptr_t sp)
+{
     if (m->stack == s)
         m->stack = NULL;
     s->sp = sp;
@@ -132,7 +145,8 @@ void gc_stack_park(gc_mutator *m, gc_stack *s, uintptr_t sp) {
 }
 
 /* Reports every candidate of a still stack to `fn`. */
-static void scan_on_resume(gc_mutator *m, gc_stack *s) {
+static void scan_on_resume(gc_mutator *m, gc_stack *s)
+{
     int64_t start = os_now();
     tri_heap *h = m->heap;
     for (uintptr_t *p = (uintptr_t *)(s->sp & ~(uintptr_t)7); p < (uintptr_t *)s->hi; p++)
@@ -146,13 +160,15 @@ static void scan_on_resume(gc_mutator *m, gc_stack *s) {
     gc_record(m->records, GC_RESUME_SCAN, start, os_now());
 }
 
-static TRI_NOINLINE void claim_slow(gc_mutator *m, gc_stack *s) {
+static TRI_NOINLINE void claim_slow(gc_mutator *m, gc_stack *s)
+{
     int64_t start = os_now();
     claim(s, GC_STACK_RUNNING);
     gc_record(m->records, GC_WAIT_SCAN, start, os_now());
 }
 
-static TRI_NOINLINE void resume_in_cycle(gc_mutator *m, gc_stack *s) {
+static TRI_NOINLINE void resume_in_cycle(gc_mutator *m, gc_stack *s)
+{
     if (m->pub.barrier & TRI_SHADE_NEW) {
         /* BOTH: it may put white objects on the stack, so an earlier scan counts no more. */
         atomic_store_explicit(&s->scanned, 0, memory_order_relaxed);
@@ -165,7 +181,8 @@ static TRI_NOINLINE void resume_in_cycle(gc_mutator *m, gc_stack *s) {
         scan_on_resume(m, s);
 }
 
-static TRI_NOINLINE void resume_with_barrier(gc_mutator *m, gc_stack *s) {
+static TRI_NOINLINE void resume_with_barrier(gc_mutator *m, gc_stack *s)
+{
     uint32_t state = GC_STACK_PARKED;
     /* Acquire: pairs with gc_stack_park() of the thread that left it, and with the collector. */
     if (!atomic_compare_exchange_strong_explicit(&s->state, &state, GC_STACK_RUNNING,
@@ -177,7 +194,8 @@ static TRI_NOINLINE void resume_with_barrier(gc_mutator *m, gc_stack *s) {
 /* The collector claims stacks only while every mutator has a barrier: between the last
  * acknowledgement of H2 and DONE, which comes before the first of H5. So one that has none is alone
  * with the stack, and needs no locked instruction. */
-void gc_stack_resume(gc_mutator *m, gc_stack *s) {
+void gc_stack_resume(gc_mutator *m, gc_stack *s)
+{
     m->stack = s;
     if (TRI_UNLIKELY(m->pub.barrier)) {
         resume_with_barrier(m, s);
@@ -192,13 +210,14 @@ void gc_stack_resume(gc_mutator *m, gc_stack *s) {
 
 /* ---- H2 ----------------------------------------------------------------------------------------- */
 
-static void take_words(void *arg, const uintptr_t *words, size_t n) {
+static void take_words(void *arg, const uintptr_t *words, size_t n)
+{
     gc_mutator *m = arg;
     gc_snapshot *out = m->snapshot;
     struct gc *gc = gc_of(m->heap);
     if (out && out->capacity - out->count >= n + 8) {
-        out->count += gc->kernel->filter(words, n, m->heap->base, m->heap->reserved,
-                                         out->words + out->count);
+        out->count +=
+            gc->kernel->filter(words, n, m->heap->base, m->heap->reserved, out->words + out->count);
         return;
     }
     /* No room (the copy could not be allocated before this cycle): slower, not wrong. */
@@ -206,7 +225,8 @@ static void take_words(void *arg, const uintptr_t *words, size_t n) {
         barrier_shade(m->heap, __atomic_load_n(words + i, __ATOMIC_RELAXED));
 }
 
-void gc_stack_take(gc_mutator *m, uintptr_t sp, const void *ucontext) {
+void gc_stack_take(gc_mutator *m, uintptr_t sp, const void *ucontext)
+{
     gc_stack *s = m->stack;
     m->registers_taken = ucontext != NULL;
     if (!s)
@@ -226,7 +246,8 @@ void gc_stack_take(gc_mutator *m, uintptr_t sp, const void *ucontext) {
 
 /* ---- parked stacks, by the collector --------------------------------------------------------------- */
 
-static void mark_still(gc_marker *w, gc_stack *s) {
+static void mark_still(gc_marker *w, gc_stack *s)
+{
     uintptr_t lo = s->sp & ~(uintptr_t)7;
     gc_mark_filter(w, (const void *)lo, (s->hi - lo) / sizeof(uintptr_t));
     for (uint32_t i = 0; i < s->extra_count; i++)
@@ -237,7 +258,8 @@ static void mark_still(gc_marker *w, gc_stack *s) {
 
 /* Claims the stack of one slot if it is parked and not scanned in this cycle. The lock keeps the
  * entry from being removed between reading and claiming it. */
-static gc_stack *claim_slot(struct gc *gc, uint32_t slot) {
+static gc_stack *claim_slot(struct gc *gc, uint32_t slot)
+{
     os_mutex_lock(&gc->stacks_lock);
     gc_stack *s = slot < gc->nstacks ? gc->stacks[slot] : NULL;
     uint32_t state = GC_STACK_PARKED;
@@ -252,7 +274,8 @@ static gc_stack *claim_slot(struct gc *gc, uint32_t slot) {
 /* After H2 is complete. One pass is enough: from here on a stack only ever becomes scanned (nobody is
  * in BOTH, and new stacks are born scanned), and one that is running now was scanned at its
  * mutator's H2 or is scanned by the mutator that resumed it before that acknowledges anything. */
-void gc_stacks_mark_parked(struct gc *gc, gc_marker *w) {
+void gc_stacks_mark_parked(struct gc *gc, gc_marker *w)
+{
     os_mutex_lock(&gc->stacks_lock);
     uint32_t n = gc->nstacks;
     os_mutex_unlock(&gc->stacks_lock);

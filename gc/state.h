@@ -40,7 +40,7 @@ typedef struct gc_snapshot {
 /* A collector thread that displaces a mutator gives the processor back after about this long. */
 #define GC_SLICE_NS ((int64_t)200000)
 
-#define GC_RING 65536u /* spans a marker can queue; a power of two */
+#define GC_RING     65536u /* spans a marker can queue; a power of two */
 
 /* One marker: a collector thread, or a mutator that helps for a moment. The ring is first in, first
  * out, so that marks gather in a span while it waits: the owner pushes at tail and takes at head,
@@ -50,7 +50,7 @@ typedef struct gc_marker {
     _Atomic uint32_t head; /* owner and thieves, by compare-and-swap (acquire-release) */
     _Atomic uint32_t tail; /* owner; release, pairs with the thieves' acquire */
     heap_span *_Atomic *ring;
-    uintptr_t *found; /* output of the kernels */
+    uintptr_t *found;   /* output of the kernels */
     _Atomic bool taken; /* a guest works with it */
     bool guest;         /* for mutators and idle threads, not a thread of its own */
     uint64_t marked_bytes, marked_objects, scanned_bytes, spans_scanned;
@@ -69,7 +69,7 @@ typedef struct gc_cycle_stats {
     int64_t start, h2_done, mark_done, sweep_done; /* os_now() */
     int64_t cpu_start, assist_start, idle_start, worker_start;
     int64_t begin_max, end_max; /* longest single handshake interruption at either end */
-    int64_t cpu_mark, cpu_assist, cpu_idle; /* ns */
+    int64_t cpu_mark, cpu_assist, cpu_idle;   /* ns */
     uint64_t live_before, live_at_done, goal; /* bytes */
     bool forced;
 } gc_cycle_stats;
@@ -85,18 +85,18 @@ struct gc {
     os_mutex lock;
     gc_mutator *mutators;
     unsigned nmutators;
-    gc_target target;         /* lock */
-    gc_snapshot *orphans;     /* lock: snapshots of mutators that detached before they were marked */
-    gc_snapshot *spare;       /* lock */
-    size_t stack_max;         /* lock: largest stack registered */
+    gc_target target;     /* lock */
+    gc_snapshot *orphans; /* lock: snapshots of mutators that detached before they were marked */
+    gc_snapshot *spare;   /* lock */
+    size_t stack_max;     /* lock: largest stack registered */
 
-    os_mutex handshake_lock;  /* held by the collector throughout a handshake, and by fork() */
+    os_mutex handshake_lock; /* held by the collector throughout a handshake, and by fork() */
 
     /* The handshake in flight. step is written before epoch (release) and read after it (acquire);
      * it does not change until all have acknowledged. */
     _Atomic uint32_t step;
     _Atomic uint64_t epoch;
-    _Atomic int64_t longest;  /* longest single acknowledgement in the current handshake, ns */
+    _Atomic int64_t longest;      /* longest single acknowledgement in the current handshake, ns */
     _Atomic uint32_t verify_stop; /* futex: 1 while mutators stand still */
 
     /* Stacks: slots of the registry under stacks_lock. */
@@ -109,17 +109,17 @@ struct gc {
     gc_root *roots;
 
     /* Marking. */
-    _Atomic uint32_t active;      /* markers that may still find work */
+    _Atomic uint32_t active;       /* markers that may still find work */
     _Atomic uint32_t markers_wake; /* futex */
     _Atomic bool marking;
-    gc_marker **markers;          /* constant after gc_open: collector's, workers', guests' */
+    gc_marker **markers; /* constant after gc_open: collector's, workers', guests' */
     unsigned nmarkers, markers_cap;
 
     /* The collector thread. */
     os_thread thread;
     os_thread *worker_threads;
-    unsigned nworkers;            /* threads beside the collector */
-    uint32_t cycle;               /* collector's: number of the current or next cycle */
+    unsigned nworkers; /* threads beside the collector */
+    uint32_t cycle;    /* collector's: number of the current or next cycle */
     os_mutex request_lock;
     _Atomic uint32_t request_word; /* futex */
     _Atomic uint32_t done_word;    /* futex */
@@ -127,7 +127,7 @@ struct gc {
     _Atomic uint64_t completed;
     _Atomic bool triggered;
     _Atomic bool quit;
-    bool running;                  /* a cycle is in flight; collector's */
+    bool running; /* a cycle is in flight; collector's */
     uint64_t num_forced;
     gc_cycle_stats stats;
 
@@ -139,18 +139,19 @@ struct gc {
     _Atomic uint64_t assist_bytes; /* live above which allocating mutators assist; UINT64_MAX: no */
     int64_t open_time, last_end, scavenge_next;
     _Atomic bool repace;
-    _Atomic int64_t cpu_total;     /* ns of CPU the collector used */
+    _Atomic int64_t cpu_total; /* ns of CPU the collector used */
     _Atomic int64_t cpu_assist, cpu_idle;
-    double limiter_fill;           /* seconds of CPU in the limiter's bucket */
+    double limiter_fill; /* seconds of CPU in the limiter's bucket */
     struct gc_summary_book *summary;
 
     struct gc_verifier *verifier;
     _Atomic int collector_tid;
-    bool forked;       /* this is a child of fork(): no collector threads */
+    bool forked;         /* this is a child of fork(): no collector threads */
     tri_heap *fork_next; /* list of heaps for the fork handlers */
 };
 
-static inline struct gc *gc_of(tri_heap *h) {
+static inline struct gc *gc_of(tri_heap *h)
+{
     return h->gc;
 }
 
@@ -176,8 +177,8 @@ void gc_marker_free(gc_marker *w);
 void gc_mark_word(gc_marker *w, uintptr_t word);
 void gc_mark_words(gc_marker *w, const uintptr_t *words, size_t n);
 void gc_mark_filter(gc_marker *w, const void *words, size_t n); /* conservative range */
-bool gc_mark_some(gc_marker *w, uint64_t spans);  /* false: found nothing to do */
-void gc_mark_all(struct gc *gc, gc_marker *w);    /* until no marker finds work */
+bool gc_mark_some(gc_marker *w, uint64_t spans);                /* false: found nothing to do */
+void gc_mark_all(struct gc *gc, gc_marker *w);                  /* until no marker finds work */
 bool gc_mark_work_left(struct gc *gc);
 void gc_mark_assist(gc_mutator *m);
 void gc_marker_thread(void *marker);

@@ -39,7 +39,8 @@ typedef struct gc_verifier {
     const char *root; /* what is being looked at, for the report */
 } gc_verifier;
 
-int gc_verify_open(struct gc *gc) {
+int gc_verify_open(struct gc *gc)
+{
     gc_verifier *v = os_alloc(sizeof *v);
     if (!v)
         return -ENOMEM;
@@ -55,7 +56,8 @@ int gc_verify_open(struct gc *gc) {
     return -ENOMEM;
 }
 
-void gc_verify_close(struct gc *gc) {
+void gc_verify_close(struct gc *gc)
+{
     gc_verifier *v = gc->verifier;
     if (!v)
         return;
@@ -71,7 +73,8 @@ void gc_verify_close(struct gc *gc) {
 
 /* Whole pages go back to the system, which is cheaper than touching them. */
 __attribute__((no_sanitize("address", "thread"))) void gc_verify_clear_dead(uintptr_t lo,
-                                                                            uintptr_t hi) {
+                                                                            uintptr_t hi)
+{
     if (hi <= lo)
         return;
     uintptr_t page = hi & ~(uintptr_t)(os_page_size() - 1);
@@ -84,7 +87,8 @@ __attribute__((no_sanitize("address", "thread"))) void gc_verify_clear_dead(uint
 }
 
 /* On the mutator's own stack: everything below this function's frame. */
-TRI_NOINLINE void gc_verify_clear_below(gc_mutator *m) {
+TRI_NOINLINE void gc_verify_clear_below(gc_mutator *m)
+{
     gc_stack *s = m->stack;
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     if (!s || here < s->lo || here > s->hi)
@@ -95,22 +99,23 @@ TRI_NOINLINE void gc_verify_clear_below(gc_mutator *m) {
 
 /* ---- the report ------------------------------------------------------------------------------------------ */
 
-static const char *type_name(tri_heap *h, uintptr_t object) {
+static const char *type_name(tri_heap *h, uintptr_t object)
+{
     heap_ref ref;
     if (!heap_find(h, object, &ref))
         return "?";
     return heap_layout_of(h, ref.span, ref.index)->name;
 }
 
-static _Noreturn void report(gc_verifier *v, uintptr_t object, uint64_t from) {
+static _Noreturn void report(gc_verifier *v, uintptr_t object, uint64_t from)
+{
     tri_heap *h = v->heap;
     os_print("tricolor: verify: the collector missed an object of type %s at %p\n",
              type_name(h, object), (void *)object);
     unsigned shown = 0;
     for (; from && shown < 32; shown++) {
         entry *e = &v->queue[from - 1];
-        os_print("tricolor: verify:   from %s at %p\n", type_name(h, e->object),
-                 (void *)e->object);
+        os_print("tricolor: verify:   from %s at %p\n", type_name(h, e->object), (void *)e->object);
         from = e->from;
     }
     os_print("tricolor: verify:   from %s%s\n", from ? "... " : "", v->root);
@@ -119,7 +124,8 @@ static _Noreturn void report(gc_verifier *v, uintptr_t object, uint64_t from) {
 
 /* ---- the walk --------------------------------------------------------------------------------------------- */
 
-static void reach(gc_verifier *v, uintptr_t word, uint64_t from) {
+static void reach(gc_verifier *v, uintptr_t word, uint64_t from)
+{
     heap_ref ref;
     if (!heap_find(v->heap, word, &ref))
         return;
@@ -135,34 +141,35 @@ static void reach(gc_verifier *v, uintptr_t word, uint64_t from) {
     v->queue[v->tail++] = (entry){object, from};
 }
 
-static void reach_words(gc_verifier *v, uintptr_t at, size_t bytes, uint64_t from) {
+static void reach_words(gc_verifier *v, uintptr_t at, size_t bytes, uint64_t from)
+{
     for (size_t i = 0; i + 8 <= bytes; i += 8)
         reach(v, *(uintptr_t *)(at + i), from);
 }
 
-static void reach_fields(gc_verifier *v, uintptr_t at, const heap_layout *l, uint64_t from) {
+static void reach_fields(gc_verifier *v, uintptr_t at, const heap_layout *l, uint64_t from)
+{
     for (uint32_t i = 0; i < l->nptrs; i++)
         reach(v, ((uintptr_t *)at)[l->offsets[i]], from);
 }
 
-static void reach_traced(gc_verifier *v, uintptr_t at, const heap_layout *l, uint64_t from) {
+static void reach_traced(gc_verifier *v, uintptr_t at, const heap_layout *l, uint64_t from)
+{
     struct tri_tracer tracer = {.verifier = v, .from = from};
     l->trace(&tracer, (void *)at, l->size);
 }
 
-static void walk_object(gc_verifier *v, uintptr_t object, uint64_t self) {
+static void walk_object(gc_verifier *v, uintptr_t object, uint64_t self)
+{
     heap_ref ref;
     if (!heap_find(v->heap, object, &ref))
         return;
     const heap_layout *l = heap_layout_of(v->heap, ref.span, ref.index);
     size_t bytes = ref.span->size;
     switch (l->kind) {
-    case TRI_KIND_BYTES:
-        return;
+    case TRI_KIND_BYTES: return;
     case TRI_KIND_WORDS:
-    case TRI_KIND_POINTERS:
-        reach_words(v, object, bytes, self);
-        return;
+    case TRI_KIND_POINTERS: reach_words(v, object, bytes, self); return;
     case TRI_KIND_STRUCT:
     case TRI_KIND_TRACE:
         for (size_t at = 0; at + l->size <= (l->array ? bytes : l->size); at += l->size)
@@ -174,31 +181,37 @@ static void walk_object(gc_verifier *v, uintptr_t object, uint64_t self) {
     }
 }
 
-void gc_verify_traced(struct gc_verifier *v, uintptr_t word, uint64_t from) {
+void gc_verify_traced(struct gc_verifier *v, uintptr_t word, uint64_t from)
+{
     reach(v, word, from);
 }
 
-static void drain(gc_verifier *v, uint64_t *head) {
+static void drain(gc_verifier *v, uint64_t *head)
+{
     for (; *head < v->tail; (*head)++)
         walk_object(v, v->queue[*head].object, *head + 1);
 }
 
 /* ---- roots --------------------------------------------------------------------------------------------------- */
 
-__attribute__((no_sanitize("address", "thread"))) static void
-reach_stack(gc_verifier *v, const gc_stack *s, uintptr_t sp) {
+__attribute__((no_sanitize("address", "thread"))) static void reach_stack(gc_verifier *v,
+                                                                          const gc_stack *s,
+                                                                          uintptr_t sp)
+{
     for (uintptr_t p = sp & ~(uintptr_t)7; p + 8 <= s->hi; p += 8)
         reach(v, *(uintptr_t *)p, 0);
     for (uint32_t i = 0; i < s->extra_count; i++)
         reach(v, (uintptr_t)s->extra[i], 0);
 }
 
-static void reach_registers(void *arg, const uintptr_t *words, size_t n) {
+static void reach_registers(void *arg, const uintptr_t *words, size_t n)
+{
     for (size_t i = 0; i < n; i++)
         reach(arg, words[i], 0);
 }
 
-static void reach_parked(void *arg, gc_stack *s) {
+static void reach_parked(void *arg, gc_stack *s)
+{
     gc_verifier *v = arg;
     if (atomic_load(&s->state) != GC_STACK_PARKED || s->sp == s->hi)
         return;
@@ -208,7 +221,8 @@ static void reach_parked(void *arg, gc_stack *s) {
     reach_stack(v, s, s->sp);
 }
 
-static void reach_running(struct gc *gc, gc_verifier *v) {
+static void reach_running(struct gc *gc, gc_verifier *v)
+{
     for (gc_mutator *m = gc->mutators; m; m = m->next) {
         if (!m->stack)
             continue;
@@ -221,7 +235,8 @@ static void reach_running(struct gc *gc, gc_verifier *v) {
     }
 }
 
-static void walk_all(struct gc *gc, gc_verifier *v) {
+static void walk_all(struct gc *gc, gc_verifier *v)
+{
     uint64_t head = 0;
     v->root = "a registered root";
     for (gc_root *r = gc->roots; r; r = r->next)
@@ -237,7 +252,8 @@ static void walk_all(struct gc *gc, gc_verifier *v) {
 
 /* ---- stopping ------------------------------------------------------------------------------------------------- */
 
-static void release_all(struct gc *gc) {
+static void release_all(struct gc *gc)
+{
     for (gc_mutator *m = gc->mutators; m; m = m->next) {
         uint32_t held = GC_ACKING;
         atomic_compare_exchange_strong(&m->state, &held, GC_BLOCKED);
@@ -246,7 +262,8 @@ static void release_all(struct gc *gc) {
     os_futex_wake(&gc->verify_stop, 1 << 20);
 }
 
-void gc_verify(struct gc *gc) {
+void gc_verify(struct gc *gc)
+{
     gc_verifier *v = gc->verifier;
     atomic_store_explicit(&gc->verify_stop, 1, memory_order_release);
     gc_handshake(gc, GC_STEP_VERIFY, gc->target);

@@ -18,10 +18,10 @@ size_t heap_pages_alloc(tri_heap *h, size_t npages, bool *zeroed);
 void heap_pages_free(tri_heap *h, size_t first, size_t npages);
 
 typedef struct heap_arena_stats {
-    uint64_t sys;      /* bytes obtained: grown part of the reservation */
-    uint64_t inuse;    /* bytes in spans */
-    uint64_t idle;     /* sys - inuse */
-    uint64_t released; /* part of idle that the system has: given back, or never touched */
+    uint64_t sys;        /* bytes obtained: grown part of the reservation */
+    uint64_t inuse;      /* bytes in spans */
+    uint64_t idle;       /* sys - inuse */
+    uint64_t released;   /* part of idle that the system has: given back, or never touched */
     uint64_t last_goal;  /* what heap_arena_note_cycle() was told; 0: nothing yet */
     uint64_t last_inuse; /* inuse at that moment */
 } heap_arena_stats;

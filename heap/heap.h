@@ -34,13 +34,13 @@
 #include "tricolor/mutator.h"
 #include "tricolor/type.h"
 
-#define HEAP_PAGE_SHIFT 13
-#define HEAP_PAGE ((size_t)1 << HEAP_PAGE_SHIFT)
+#define HEAP_PAGE_SHIFT  13
+#define HEAP_PAGE        ((size_t)1 << HEAP_PAGE_SHIFT)
 #define HEAP_CHUNK_SHIFT 21
-#define HEAP_CHUNK ((size_t)1 << HEAP_CHUNK_SHIFT)
+#define HEAP_CHUNK       ((size_t)1 << HEAP_CHUNK_SHIFT)
 #define HEAP_CHUNK_PAGES (HEAP_CHUNK / HEAP_PAGE)
-#define HEAP_SMALL_MAX ((size_t)32768) /* larger objects have a span of their own */
-#define HEAP_MAX_CELLS 65536
+#define HEAP_SMALL_MAX   ((size_t)32768) /* larger objects have a span of their own */
+#define HEAP_MAX_CELLS   65536
 
 typedef struct heap_span heap_span;
 typedef struct heap_class heap_class;
@@ -61,38 +61,38 @@ typedef struct heap_page {
 struct heap_layout {
     const char *name;
     tri_type *type;
-    size_t size;        /* of one object, or of one element */
-    tri_kind kind;      /* STRUCT with no fields becomes BYTES */
+    size_t size;   /* of one object, or of one element */
+    tri_kind kind; /* STRUCT with no fields becomes BYTES */
     bool array;
-    bool noscan;        /* no pointers: a mark bit is all it needs */
-    uint32_t words;     /* size / 8 */
-    uint32_t nptrs;     /* pointer words in one object or element */
-    uint64_t mask;      /* pointer words of the first 64 words of one object or element */
-    uint32_t *offsets;  /* nptrs word indices, ascending */
+    bool noscan;       /* no pointers: a mark bit is all it needs */
+    uint32_t words;    /* size / 8 */
+    uint32_t nptrs;    /* pointer words in one object or element */
+    uint64_t mask;     /* pointer words of the first 64 words of one object or element */
+    uint32_t *offsets; /* nptrs word indices, ascending */
     tri_trace_fn trace;
-    uint32_t id;        /* index into heap->layouts */
+    uint32_t id; /* index into heap->layouts */
 };
 
-#define SPAN_HELD 1u
-#define SPAN_SWEEPING 2u
+#define SPAN_HELD      1u
+#define SPAN_SWEEPING  2u
 #define SPAN_GEN_SHIFT 2
 
 struct heap_span {
     /* Constant while the span exists. */
     uintptr_t base;
-    size_t size;         /* of a slot, bytes */
+    size_t size; /* of a slot, bytes */
     uint32_t nslots;
-    uint32_t nwords;     /* bitmap words; at least one spare bit: nwords * 64 > nslots */
+    uint32_t nwords; /* bitmap words; at least one spare bit: nwords * 64 > nslots */
     uint32_t magic;
     uint32_t id;
-    uint32_t first;      /* page number */
+    uint32_t first; /* page number */
     uint32_t npages;
     uint64_t *alloc;     /* [nwords] slots issued or reserved */
     uint64_t *mark;      /* [nwords], alloc + nwords */
     uint64_t *scan;      /* [nwords], alloc + 2 * nwords: marked slots that were already scanned */
     heap_layout *layout; /* NULL in mixed spans */
     uint32_t *slot_layouts; /* mixed spans: layout id per slot, written before the alloc bit */
-    heap_class *class;   /* its mcentral; all large objects have one */
+    heap_class *class;      /* its mcentral; all large objects have one */
 
     /* Everybody, by compare-and-swap. */
     _Atomic uint32_t state;
@@ -106,9 +106,9 @@ struct heap_span {
     heap_span *grey_next;
 
     /* The owner's. */
-    uint32_t search;     /* bitmap word where the next run is looked for */
-    uint32_t live;       /* set alloc bits after the last sweep */
-    bool needzero;       /* slots may hold old contents */
+    uint32_t search; /* bitmap word where the next run is looked for */
+    uint32_t live;   /* set alloc bits after the last sweep */
+    bool needzero;   /* slots may hold old contents */
     bool large;
     void *link[2] __attribute__((aligned(16))); /* mcentral's sets: link word of AO_stack */
 };
@@ -122,8 +122,8 @@ typedef struct heap_colour {
 /* A run table with what belongs to it. Owned by the mutator it is bound to, or by the collector
  * after a switch (the inactive table) or while nobody holds it. */
 typedef struct heap_table {
-    tri_slots *runs;        /* HEAP_MAX_CELLS entries of lazily touched memory */
-    uint32_t *used;       /* cells whose run is or was filled since the table was emptied */
+    tri_slots *runs; /* HEAP_MAX_CELLS entries of lazily touched memory */
+    uint32_t *used;  /* cells whose run is or was filled since the table was emptied */
     uint32_t nused;
 } heap_table;
 
@@ -131,12 +131,12 @@ typedef struct heap_table {
 struct heap_cache {
     tri_heap *heap;
     heap_table tables[2];
-    uint32_t active;                /* the table that heap_cache_switch() chose */
-    _Atomic uint32_t switched;      /* cycle in which it did; release, pairs with the collector */
-    _Atomic(void *) owner;          /* mutator, NULL, or HEAP_COLLECTOR while it works on it */
-    heap_cache *next;               /* heap->caches, under caches_lock */
-    uint64_t bytes_unflushed;       /* reserved bytes not yet added to heap->live */
-    void *private_;                 /* mcache.c's: mixed runs, counters, scratch */
+    uint32_t active;           /* the table that heap_cache_switch() chose */
+    _Atomic uint32_t switched; /* cycle in which it did; release, pairs with the collector */
+    _Atomic(void *) owner;     /* mutator, NULL, or HEAP_COLLECTOR while it works on it */
+    heap_cache *next;          /* heap->caches, under caches_lock */
+    uint64_t bytes_unflushed;  /* reserved bytes not yet added to heap->live */
+    void *private_;            /* mcache.c's: mixed runs, counters, scratch */
 };
 
 /* Set by the rooms above before any allocation; each may be NULL. */
@@ -154,18 +154,18 @@ typedef struct heap_hooks {
 
 /* ---- tri_heap ----------------------------------------------------------------------------- */
 
-struct heap_arena;    /* arena.c: page allocator */
-struct heap_numbers;  /* span.c: span structures, their numbers, bitmap records */
-struct heap_types;    /* types.c: registry */
-struct heap_central;  /* mcentral.c: classes with their sets of spans, and how far the sweep is */
+struct heap_arena;   /* arena.c: page allocator */
+struct heap_numbers; /* span.c: span structures, their numbers, bitmap records */
+struct heap_types;   /* types.c: registry */
+struct heap_central; /* mcentral.c: classes with their sets of spans, and how far the sweep is */
 
 struct tri_heap {
     /* Constant after creation. */
     uintptr_t base;
     size_t reserved;
-    heap_page *pages;      /* side table */
-    uint8_t *bits;         /* bitmap records */
-    heap_span **spans;     /* by number; slots filled before the number is published */
+    heap_page *pages;  /* side table */
+    uint8_t *bits;     /* bitmap records */
+    heap_span **spans; /* by number; slots filled before the number is published */
     tri_options options;
 
     /* Sweep generation: written by the collector alone, when all have acknowledged H5 (release);
@@ -214,7 +214,8 @@ void heap_close(tri_heap *h);
 
 /* ---- lookup (inline) ------------------------------------------------------------------------ */
 
-static inline bool heap_contains(const tri_heap *h, uintptr_t p) {
+static inline bool heap_contains(const tri_heap *h, uintptr_t p)
+{
     return p - h->base < h->reserved;
 }
 
@@ -224,14 +225,16 @@ typedef struct heap_ref {
 } heap_ref;
 
 /* The span of a page number, or NULL. */
-static inline heap_span *heap_span_at(const tri_heap *h, size_t page) {
+static inline heap_span *heap_span_at(const tri_heap *h, size_t page)
+{
     uint32_t id = atomic_load_explicit(&h->pages[page].span, memory_order_acquire);
     return id ? h->spans[id] : NULL;
 }
 
 /* The allocated slot that `p` points into. Valid for any word; ignores slots whose alloc bit is
  * clear. Safe while the span exists: in a cycle before H5 is complete, or from its owner. */
-static inline bool heap_find(const tri_heap *h, uintptr_t p, heap_ref *out) {
+static inline bool heap_find(const tri_heap *h, uintptr_t p, heap_ref *out)
+{
     if (!heap_contains(h, p))
         return false;
     heap_span *s = heap_span_at(h, (p - h->base) >> HEAP_PAGE_SHIFT);
@@ -248,17 +251,21 @@ static inline bool heap_find(const tri_heap *h, uintptr_t p, heap_ref *out) {
     return true;
 }
 
-static inline uintptr_t heap_slot(const heap_span *s, uint32_t i) {
+static inline uintptr_t heap_slot(const heap_span *s, uint32_t i)
+{
     return s->base + (uintptr_t)i * s->size;
 }
 
-static inline bool heap_is_marked(const heap_span *s, uint32_t i) {
+static inline bool heap_is_marked(const heap_span *s, uint32_t i)
+{
     return __atomic_load_n(&s->mark[i / 64], __ATOMIC_RELAXED) >> (i % 64) & 1;
 }
 
 heap_layout *heap_layout_by_id(tri_heap *h, uint32_t id);
-static inline heap_layout *heap_layout_of(tri_heap *h, const heap_span *s, uint32_t i) {
-    return s->layout ? s->layout : heap_layout_by_id(h, __atomic_load_n(&s->slot_layouts[i], __ATOMIC_RELAXED));
+static inline heap_layout *heap_layout_of(tri_heap *h, const heap_span *s, uint32_t i)
+{
+    return s->layout ? s->layout
+                     : heap_layout_by_id(h, __atomic_load_n(&s->slot_layouts[i], __ATOMIC_RELAXED));
 }
 
 /* ---- types.c ------------------------------------------------------------------------------- */
@@ -333,7 +340,8 @@ void heap_restart(tri_heap *h, uint32_t gen, bool (*mine)(void *owner));
 /* ---- grey queue ----------------------------------------------------------------------------- */
 
 /* Async-signal-safe, lock-free. */
-static inline void heap_grey_push(tri_heap *h, heap_span *s) {
+static inline void heap_grey_push(tri_heap *h, heap_span *s)
+{
     heap_span *top = atomic_load_explicit(&h->grey, memory_order_relaxed);
     do
         s->grey_next = top;
@@ -346,7 +354,8 @@ static inline void heap_grey_push(tri_heap *h, heap_span *s) {
  *
  * mark then queued here, queued then mark in the scanner: each side writes one and reads the other,
  * so both use sequentially consistent read-modify-writes (a plain locked instruction on x86). */
-static inline bool heap_mark(heap_span *s, uint32_t i, bool *first) {
+static inline bool heap_mark(heap_span *s, uint32_t i, bool *first)
+{
     uint64_t bit = (uint64_t)1 << (i % 64);
     *first = false;
     if (__atomic_load_n(&s->mark[i / 64], __ATOMIC_RELAXED) & bit)
@@ -364,12 +373,12 @@ static inline bool heap_mark(heap_span *s, uint32_t i, bool *first) {
 /* ---- counters (counters.c): totals for memstats and pacing ---------------------------------- */
 
 typedef struct heap_totals {
-    uint64_t mallocs, frees;             /* objects, large ones included; unissued slots are not */
-    uint64_t total_alloc, total_freed;   /* bytes */
+    uint64_t mallocs, frees;           /* objects, large ones included; unissued slots are not */
+    uint64_t total_alloc, total_freed; /* bytes */
     uint64_t heap_sys, heap_idle, heap_inuse, heap_released; /* bytes of the reservation */
-    uint64_t span_sys, span_inuse;       /* span structures */
-    uint64_t cache_sys, cache_inuse;     /* mcaches: run tables */
-    uint64_t meta_sys;                   /* side tables and bitmaps, resident estimate */
+    uint64_t span_sys, span_inuse;                           /* span structures */
+    uint64_t cache_sys, cache_inuse;                         /* mcaches: run tables */
+    uint64_t meta_sys; /* side tables and bitmaps, resident estimate */
     uint64_t other_sys;
 } heap_totals;
 void heap_read_totals(tri_heap *h, heap_totals *out);
@@ -383,7 +392,10 @@ typedef struct heap_type_stats {
 /* Calls fn for each layout; stops when it returns false. */
 void heap_each_type(tri_heap *h, bool (*fn)(void *arg, const heap_type_stats *), void *arg);
 /* Per size class for MemStats.BySize: index 0..67 as in Go. */
-typedef struct heap_size_stats { uint32_t size; uint64_t mallocs, frees; } heap_size_stats;
+typedef struct heap_size_stats {
+    uint32_t size;
+    uint64_t mallocs, frees;
+} heap_size_stats;
 size_t heap_read_sizes(tri_heap *h, heap_size_stats *out, size_t n);
 
 #endif

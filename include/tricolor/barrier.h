@@ -28,7 +28,8 @@ typedef void *__attribute__((may_alias)) tri_slot_;
 TRI_API void tri_set_slow_(tri_mutator *m, void *slot, void *value);
 TRI_API void tri_init_slow_(tri_mutator *m, void *slot, void *value);
 
-TRI_INLINE void tri_set_(void *slot, void *value) {
+TRI_INLINE void tri_set_(void *slot, void *value)
+{
     tri_mutator *m = tri_self();
     m->busy = 1;
     TRI_SIGNAL_FENCE();
@@ -40,7 +41,8 @@ TRI_INLINE void tri_set_(void *slot, void *value) {
     m->busy = 0;
 }
 
-TRI_INLINE void tri_init_(void *slot, void *value) {
+TRI_INLINE void tri_init_(void *slot, void *value)
+{
     tri_mutator *m = tri_self();
     m->busy = 1;
     TRI_SIGNAL_FENCE();
@@ -55,19 +57,19 @@ TRI_INLINE void tri_init_(void *slot, void *value) {
 #define TRI_CHECK_SLOT_(slot, value) ((void)sizeof(*(slot) = (value)))
 
 /* `slot` is the address of a bare pointer; `value` must be assignable to it. */
-#define tri_set(slot, value) (TRI_CHECK_SLOT_(slot, value), tri_set_((slot), (void *)(value)))
-#define tri_init(slot, value) (TRI_CHECK_SLOT_(slot, value), tri_init_((slot), (void *)(value)))
-#define tri_load(slot) __atomic_load_n((slot), __ATOMIC_RELAXED)
+#define tri_set(slot, value)         (TRI_CHECK_SLOT_(slot, value), tri_set_((slot), (void *)(value)))
+#define tri_init(slot, value)        (TRI_CHECK_SLOT_(slot, value), tri_init_((slot), (void *)(value)))
+#define tri_load(slot)               __atomic_load_n((slot), __ATOMIC_RELAXED)
 
 /* A one-word struct in place of a bare pointer. */
-#define TRI_REF(ctype)                                                                             \
-    struct {                                                                                       \
-        ctype *ref_;                                                                               \
+#define TRI_REF(ctype) \
+    struct {           \
+        ctype *ref_;   \
     }
-#define tri_ref(r) ((r).ref_)
-#define tri_ref_set(r, value) tri_set(&(r)->ref_, value)
+#define tri_ref(r)             ((r).ref_)
+#define tri_ref_set(r, value)  tri_set(&(r)->ref_, value)
 #define tri_ref_init(r, value) tri_init(&(r)->ref_, value)
-#define tri_ref_load(r) tri_load(&(r)->ref_)
+#define tri_ref_load(r)        tri_load(&(r)->ref_)
 
 /* Atomic forms, sequentially consistent; each shades as tri_set() does. Return the former value. */
 TRI_API void *tri_exchange(void *slot, void *value);

@@ -14,18 +14,18 @@
 
 #ifdef __cplusplus
 #define TRI_BEGIN_DECLS extern "C" {
-#define TRI_END_DECLS }
+#define TRI_END_DECLS   }
 #else
 #define TRI_BEGIN_DECLS
 #define TRI_END_DECLS
 #endif
 
-#define TRI_API __attribute__((visibility("default")))
-#define TRI_LIKELY(x) __builtin_expect(!!(x), 1)
+#define TRI_API         __attribute__((visibility("default")))
+#define TRI_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define TRI_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define TRI_NOINLINE __attribute__((noinline))
-#define TRI_INLINE static inline __attribute__((always_inline))
-#define TRI_CACHE_LINE 64
+#define TRI_NOINLINE    __attribute__((noinline))
+#define TRI_INLINE      static inline __attribute__((always_inline))
+#define TRI_CACHE_LINE  64
 
 #if defined(__SANITIZE_THREAD__)
 #define TRI_TSAN 1

@@ -29,8 +29,8 @@ typedef struct tri_slots {
 } tri_slots;
 
 /* Bits of tri_mutator.barrier. */
-#define TRI_SHADE_OLD 1u
-#define TRI_SHADE_NEW 2u
+#define TRI_SHADE_OLD    1u
+#define TRI_SHADE_NEW    2u
 #define TRI_BARRIER_TRAP 128u /* this thread is not attached */
 
 struct tri_mutator {
@@ -39,13 +39,14 @@ struct tri_mutator {
     volatile uint8_t poll;    /* somebody wants this mutator at a safepoint */
     volatile uint8_t pad_;
     volatile uint32_t in_runtime; /* depth of library calls; the handler does not acknowledge */
-    tri_slots *volatile runs;       /* the run table in use, indexed by cell */
+    tri_slots *volatile runs;     /* the run table in use, indexed by cell */
 };
 
 /* The current mutator of this thread; a trap mutator when not attached. */
 extern TRI_API __thread tri_mutator *tri_current_ __attribute__((tls_model("initial-exec")));
 
-TRI_INLINE tri_mutator *tri_self(void) {
+TRI_INLINE tri_mutator *tri_self(void)
+{
     tri_mutator *m;
 #if defined(__x86_64__)
     __asm__ volatile("movq tri_current_@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0" : "=r"(m));
@@ -65,11 +66,12 @@ TRI_INLINE tri_mutator *tri_self(void) {
 /* The slow paths; each expects and leaves `busy` as the fast path that calls it does. */
 TRI_API void *tri_new_slow_(tri_type *type, size_t count, unsigned flags);
 TRI_API void *tri_make_slow_(tri_type *type);
-#define TRI_NEW_TRY_ 1u
+#define TRI_NEW_TRY_   1u
 #define TRI_NEW_ARRAY_ 2u
 
 /* Pops a slot off run `cell`, or NULL when the run is used up. Only within a busy unit. */
-TRI_INLINE void *tri_run_pop_(tri_mutator *m, uint32_t cell) {
+TRI_INLINE void *tri_run_pop_(tri_mutator *m, uint32_t cell)
+{
     tri_slots *run = &m->runs[cell];
     uintptr_t cur = run->cur;
     uintptr_t next = cur + run->size;
@@ -79,11 +81,13 @@ TRI_INLINE void *tri_run_pop_(tri_mutator *m, uint32_t cell) {
     return (void *)cur;
 }
 
-TRI_INLINE uint32_t tri_cell_(const uint32_t *cell) {
+TRI_INLINE uint32_t tri_cell_(const uint32_t *cell)
+{
     return __atomic_load_n(cell, __ATOMIC_RELAXED);
 }
 
-TRI_INLINE void *tri_new_(tri_type *type, unsigned flags) {
+TRI_INLINE void *tri_new_(tri_type *type, unsigned flags)
+{
     tri_mutator *m = tri_self();
     m->busy = 1;
     TRI_SIGNAL_FENCE();
@@ -98,13 +102,15 @@ TRI_INLINE void *tri_new_(tri_type *type, unsigned flags) {
 /* A new, zeroed object of `type` in the current heap. Never NULL: at the hard limit, or when the
  * system has no memory, the heap's out-of-memory handler runs, then the process aborts.
  * Safepoint. */
-TRI_INLINE void *tri_new(tri_type *type) {
+TRI_INLINE void *tri_new(tri_type *type)
+{
     return tri_new_(type, 0);
 }
 
 /* The same, but NULL when there is no memory even after a whole collection; the heap stays
  * usable. */
-TRI_INLINE void *tri_try_new(tri_type *type) {
+TRI_INLINE void *tri_try_new(tri_type *type)
+{
     return tri_new_(type, TRI_NEW_TRY_);
 }
 
@@ -115,13 +121,15 @@ TRI_API void *tri_try_new_array(tri_type *type, size_t count);
 
 /* A safepoint: acknowledges a pending handshake, gives way to other coroutines if asked to. */
 TRI_API void tri_safepoint_slow_(void);
-TRI_INLINE void tri_safepoint_(void) {
+TRI_INLINE void tri_safepoint_(void)
+{
     if (TRI_UNLIKELY(__atomic_load_n(&tri_self()->poll, __ATOMIC_RELAXED)))
         tri_safepoint_slow_();
 }
 
 /* Keeps the object alive up to this point of the program, whatever the optimiser does. */
-TRI_INLINE void tri_keep_alive(const void *p) {
+TRI_INLINE void tri_keep_alive(const void *p)
+{
     __asm__ volatile("" ::"r"(p) : "memory");
 }
 
@@ -129,32 +137,33 @@ TRI_END_DECLS
 
 /* tri_make(type, .field = value, ...): allocates and initialises in one step that no handshake can
  * split, so it needs no barrier in any phase. The values are evaluated before the allocation. */
-#define tri_make(type_name, ...)                                                                   \
-    __extension__({                                                                                \
-        const type_name##_tri_object tri_init_ = {__VA_ARGS__};                                    \
-        tri_mutator *tri_m_ = tri_self();                                                          \
-        tri_m_->busy = 1;                                                                          \
-        TRI_SIGNAL_FENCE();                                                                        \
-        type_name##_tri_object *tri_p_ =                                                           \
-            (type_name##_tri_object *)tri_run_pop_(tri_m_, tri_cell_(&(type_name).cell));          \
-        if (TRI_UNLIKELY(!tri_p_)) {                                                               \
-            tri_p_ = (type_name##_tri_object *)tri_make_slow_(&(type_name));                       \
-            tri_m_ = tri_self();                                                                   \
-        }                                                                                          \
-        tri_fill_(tri_p_, &tri_init_, sizeof tri_init_);                                           \
-        TRI_SIGNAL_FENCE();                                                                        \
-        tri_m_->busy = 0;                                                                          \
-        tri_p_;                                                                                    \
+#define tri_make(type_name, ...)                                                          \
+    __extension__({                                                                       \
+        const type_name##_tri_object tri_init_ = {__VA_ARGS__};                           \
+        tri_mutator *tri_m_ = tri_self();                                                 \
+        tri_m_->busy = 1;                                                                 \
+        TRI_SIGNAL_FENCE();                                                               \
+        type_name##_tri_object *tri_p_ =                                                  \
+            (type_name##_tri_object *)tri_run_pop_(tri_m_, tri_cell_(&(type_name).cell)); \
+        if (TRI_UNLIKELY(!tri_p_)) {                                                      \
+            tri_p_ = (type_name##_tri_object *)tri_make_slow_(&(type_name));              \
+            tri_m_ = tri_self();                                                          \
+        }                                                                                 \
+        tri_fill_(tri_p_, &tri_init_, sizeof tri_init_);                                  \
+        TRI_SIGNAL_FENCE();                                                               \
+        tri_m_->busy = 0;                                                                 \
+        tri_p_;                                                                           \
     })
 
 /* A conservative scan may read the new object while it is filled: whole words, and under
  * ThreadSanitizer atomically so. */
-TRI_INLINE void tri_fill_(void *to, const void *from, size_t size) {
+TRI_INLINE void tri_fill_(void *to, const void *from, size_t size)
+{
 #if TRI_TSAN
     size_t i = 0;
     for (; i + sizeof(uintptr_t) <= size; i += sizeof(uintptr_t))
-        __atomic_store_n((uintptr_t *)((char *)to + i), *(const uintptr_t *)((const char *)from + i),
-                         __ATOMIC_RELAXED);
+        __atomic_store_n((uintptr_t *)((char *)to + i),
+                         *(const uintptr_t *)((const char *)from + i), __ATOMIC_RELAXED);
     for (; i < size; i++)
         ((char *)to)[i] = ((const char *)from)[i];
 #else

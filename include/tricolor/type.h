@@ -83,24 +83,24 @@ TRI_END_DECLS
 
 /* ---- TRI_TYPE ---------------------------------------------------------------------------- */
 
-#define TRI_FIELD_(ctype, f)                                                                       \
+#define TRI_FIELD_(ctype, f) \
     {(uint32_t)offsetof(ctype, f), (uint32_t)(sizeof(((ctype *)0)->f) / sizeof(void *))},
-#define TRI_FIELD_CHECK_(ctype, f)                                                                 \
-    _Static_assert(offsetof(ctype, f) % sizeof(void *) == 0,                                       \
-                   "TRI_TYPE: pointer field " #f " of " #ctype " is not aligned to a word");       \
-    _Static_assert(sizeof(((ctype *)0)->f) % sizeof(void *) == 0,                                  \
+#define TRI_FIELD_CHECK_(ctype, f)                                                           \
+    _Static_assert(offsetof(ctype, f) % sizeof(void *) == 0,                                 \
+                   "TRI_TYPE: pointer field " #f " of " #ctype " is not aligned to a word"); \
+    _Static_assert(sizeof(((ctype *)0)->f) % sizeof(void *) == 0,                            \
                    "TRI_TYPE: pointer field " #f " of " #ctype " is no whole number of words");
 
 #define TRI_EACH_0_(m, c)
-#define TRI_EACH_1_(m, c, f) m(c, f)
-#define TRI_EACH_2_(m, c, f, ...) m(c, f) TRI_EACH_1_(m, c, __VA_ARGS__)
-#define TRI_EACH_3_(m, c, f, ...) m(c, f) TRI_EACH_2_(m, c, __VA_ARGS__)
-#define TRI_EACH_4_(m, c, f, ...) m(c, f) TRI_EACH_3_(m, c, __VA_ARGS__)
-#define TRI_EACH_5_(m, c, f, ...) m(c, f) TRI_EACH_4_(m, c, __VA_ARGS__)
-#define TRI_EACH_6_(m, c, f, ...) m(c, f) TRI_EACH_5_(m, c, __VA_ARGS__)
-#define TRI_EACH_7_(m, c, f, ...) m(c, f) TRI_EACH_6_(m, c, __VA_ARGS__)
-#define TRI_EACH_8_(m, c, f, ...) m(c, f) TRI_EACH_7_(m, c, __VA_ARGS__)
-#define TRI_EACH_9_(m, c, f, ...) m(c, f) TRI_EACH_8_(m, c, __VA_ARGS__)
+#define TRI_EACH_1_(m, c, f)       m(c, f)
+#define TRI_EACH_2_(m, c, f, ...)  m(c, f) TRI_EACH_1_(m, c, __VA_ARGS__)
+#define TRI_EACH_3_(m, c, f, ...)  m(c, f) TRI_EACH_2_(m, c, __VA_ARGS__)
+#define TRI_EACH_4_(m, c, f, ...)  m(c, f) TRI_EACH_3_(m, c, __VA_ARGS__)
+#define TRI_EACH_5_(m, c, f, ...)  m(c, f) TRI_EACH_4_(m, c, __VA_ARGS__)
+#define TRI_EACH_6_(m, c, f, ...)  m(c, f) TRI_EACH_5_(m, c, __VA_ARGS__)
+#define TRI_EACH_7_(m, c, f, ...)  m(c, f) TRI_EACH_6_(m, c, __VA_ARGS__)
+#define TRI_EACH_8_(m, c, f, ...)  m(c, f) TRI_EACH_7_(m, c, __VA_ARGS__)
+#define TRI_EACH_9_(m, c, f, ...)  m(c, f) TRI_EACH_8_(m, c, __VA_ARGS__)
 #define TRI_EACH_10_(m, c, f, ...) m(c, f) TRI_EACH_9_(m, c, __VA_ARGS__)
 #define TRI_EACH_11_(m, c, f, ...) m(c, f) TRI_EACH_10_(m, c, __VA_ARGS__)
 #define TRI_EACH_12_(m, c, f, ...) m(c, f) TRI_EACH_11_(m, c, __VA_ARGS__)
@@ -108,36 +108,35 @@ TRI_END_DECLS
 #define TRI_EACH_14_(m, c, f, ...) m(c, f) TRI_EACH_13_(m, c, __VA_ARGS__)
 #define TRI_EACH_15_(m, c, f, ...) m(c, f) TRI_EACH_14_(m, c, __VA_ARGS__)
 #define TRI_EACH_16_(m, c, f, ...) m(c, f) TRI_EACH_15_(m, c, __VA_ARGS__)
-#define TRI_PICK_(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16, n,    \
-                  ...)                                                                             \
+#define TRI_PICK_(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16, n, \
+                  ...)                                                                          \
     n
-#define TRI_COUNT_(...)                                                                            \
+#define TRI_COUNT_(...) \
     TRI_PICK_(0, ##__VA_ARGS__, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
 #define TRI_CAT_(a, b) a##b
-#define TRI_CAT(a, b) TRI_CAT_(a, b)
-#define TRI_EACH_(m, c, ...)                                                                       \
+#define TRI_CAT(a, b)  TRI_CAT_(a, b)
+#define TRI_EACH_(m, c, ...) \
     TRI_CAT(TRI_CAT(TRI_EACH_, TRI_COUNT_(__VA_ARGS__)), _)(m, c, ##__VA_ARGS__)
 
 /* Defines the type `type_name` of objects laid out as `ctype`, with the given pointer fields (up to
  * 16; a field may be an array of pointers). At file scope or in a block. */
-#define TRI_TYPE(type_name, ctype, ...)                                                            \
-    TRI_EACH_(TRI_FIELD_CHECK_, ctype, ##__VA_ARGS__)                                              \
-    typedef ctype type_name##_tri_object;                                                          \
-    static const tri_field type_name##_tri_fields[] = {                                            \
-        TRI_EACH_(TRI_FIELD_, ctype, ##__VA_ARGS__){0, 0}};                                        \
-    static tri_type type_name = {#type_name,                                                       \
-                                 sizeof(ctype),                                                    \
-                                 type_name##_tri_fields,                                           \
-                                 TRI_COUNT_(__VA_ARGS__),                                          \
-                                 TRI_COUNT_(__VA_ARGS__) ? TRI_KIND_STRUCT : TRI_KIND_BYTES,       \
-                                 NULL,                                                             \
-                                 0,                                                                \
+#define TRI_TYPE(type_name, ctype, ...)                                                      \
+    TRI_EACH_(TRI_FIELD_CHECK_, ctype, ##__VA_ARGS__)                                        \
+    typedef ctype type_name##_tri_object;                                                    \
+    static const tri_field type_name##_tri_fields[] = {                                      \
+        TRI_EACH_(TRI_FIELD_, ctype, ##__VA_ARGS__){0, 0}};                                  \
+    static tri_type type_name = {#type_name,                                                 \
+                                 sizeof(ctype),                                              \
+                                 type_name##_tri_fields,                                     \
+                                 TRI_COUNT_(__VA_ARGS__),                                    \
+                                 TRI_COUNT_(__VA_ARGS__) ? TRI_KIND_STRUCT : TRI_KIND_BYTES, \
+                                 NULL,                                                       \
+                                 0,                                                          \
                                  0}
 
 /* The same with a trace callback instead of a list of fields. */
-#define TRI_TYPE_TRACE(type_name, ctype, trace_fn)                                                 \
-    typedef ctype type_name##_tri_object;                                                          \
-    static tri_type type_name = {#type_name, sizeof(ctype), NULL, 0, TRI_KIND_TRACE,               \
-                                 trace_fn,   0,             0}
+#define TRI_TYPE_TRACE(type_name, ctype, trace_fn) \
+    typedef ctype type_name##_tri_object;          \
+    static tri_type type_name = {#type_name, sizeof(ctype), NULL, 0, TRI_KIND_TRACE, trace_fn, 0, 0}
 
 #endif

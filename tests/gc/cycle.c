@@ -306,8 +306,8 @@ Test(cycle, the_environment_sets_options)
     cr_assert(o.verify);
     cr_assert_eq(o.procs, 3);
     cr_assert(o.poll_only);
-    static const char *const bad[] = {"gogc", "gogc=x", "gogc=-2", "nothing=1", "memlimit=1MB",
-                                      "memlimit=-1", "procs=5000", "verify=2"};
+    static const char *const bad[] = {"gogc",         "gogc=x",      "gogc=-2",    "nothing=1",
+                                      "memlimit=1MB", "memlimit=-1", "procs=5000", "verify=2"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         setenv("TRICOLOR", bad[i], 1);
         cr_assert_eq(tri_options_init(&o), -EINVAL, "%s was accepted", bad[i]);
