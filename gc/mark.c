@@ -24,6 +24,7 @@
 #include "os/vm.h"
 
 #define PIECE ((size_t)128 << 10) /* of a large object */
+#define GUEST_PIECE ((size_t)4 << 10)
 
 /* ---- markers -------------------------------------------------------------------------------------- */
 
@@ -310,28 +311,39 @@ static void scan_slots(gc_marker *w, heap_span *s, uint32_t word, uint64_t todo)
     }
 }
 
+static void requeue(gc_marker *w, heap_span *s)
+{
+    if (!atomic_exchange_explicit(&s->queued, 1, memory_order_seq_cst)) /* as heap_mark */
+        ring_push(w, s);
+}
+
 /* One piece of a large object; the rest goes back to the queue first, for others to take. */
 static void scan_large(gc_marker *w, heap_span *s)
 {
     const heap_layout *l = s->layout;
     if (__atomic_load_n(&s->scan[0], __ATOMIC_RELAXED) & 1 || !heap_is_marked(s, 0))
         return;
-    size_t piece = PIECE;
+    size_t most = w->guest ? GUEST_PIECE : PIECE, piece = most;
     if (l->array && l->size > 8)
-        piece = l->size > PIECE ? l->size : PIECE / l->size * l->size;
+        piece = l->size > most ? l->size : most / l->size * l->size;
     if (!l->array && l->kind != TRI_KIND_WORDS && l->kind != TRI_KIND_POINTERS)
         piece = s->size;
     uint64_t at = atomic_fetch_add_explicit(&s->large_pos, piece, memory_order_relaxed);
     if (at >= s->size)
         return;
     if (at + piece < s->size) {
-        if (!atomic_exchange_explicit(&s->queued, 1, memory_order_seq_cst))
-            ring_push(w, s);
+        requeue(w, s);
     } else {
         __atomic_fetch_or(&s->scan[0], 1, __ATOMIC_SEQ_CST);
     }
     size_t bytes = s->size - at < piece ? s->size - at : piece;
     scan_range(w, s->base + at, bytes, l);
+}
+
+/* A guest is a mutator that would rather do something else. */
+static bool out_of_time(const gc_marker *w)
+{
+    return w->deadline && os_now() >= w->deadline;
 }
 
 static void scan_span(gc_marker *w, heap_span *s)
@@ -348,8 +360,13 @@ static void scan_span(gc_marker *w, heap_span *s)
         if (!todo)
             continue;
         todo &= ~__atomic_fetch_or(&s->scan[i], todo, __ATOMIC_SEQ_CST);
-        if (todo)
-            scan_slots(w, s, i, todo);
+        if (!todo)
+            continue;
+        scan_slots(w, s, i, todo);
+        if (out_of_time(w) && i + 1 < s->nwords) {
+            requeue(w, s);
+            return;
+        }
     }
 }
 
@@ -462,10 +479,11 @@ static bool mark_as_guest(struct gc *gc, int64_t until)
     if (!w)
         return false;
     bool any = false;
+    w->deadline = until;
     if (enter(gc)) {
         while (gc_mark_some(w, 1)) {
             any = true;
-            if (os_now() >= until)
+            if (out_of_time(w))
                 break;
         }
         flush_ring(w);

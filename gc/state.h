@@ -52,6 +52,7 @@ typedef struct gc_marker {
     heap_span *_Atomic *ring;
     uintptr_t *found;   /* output of the kernels */
     _Atomic bool taken; /* a guest works with it */
+    int64_t deadline;   /* a guest's, os_now() nanoseconds; 0: none */
     bool guest;         /* for mutators and idle threads, not a thread of its own */
     uint64_t marked_bytes, marked_objects, scanned_bytes, spans_scanned;
     struct gc_marker *next;
@@ -211,7 +212,7 @@ void gc_verify_clear_dead(uintptr_t lo, uintptr_t hi);
 void gc_verify_clear_below(gc_mutator *m);
 
 /* cycle.c */
-void gc_collector_thread(void *gc);
+void gc_collector_thread(void *arg);
 void gc_trigger(tri_heap *h);
 
 /* collector.c */
