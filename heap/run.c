@@ -100,12 +100,14 @@ static inline uint64_t word_mask(uint32_t word, uint32_t first, uint32_t end)
     return mask;
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): written by an atomic built-in
 static inline void set_bits(uint64_t *word, uint64_t mask)
 {
     if ((__atomic_load_n(word, __ATOMIC_RELAXED) & mask) != mask)
         __atomic_fetch_or(word, mask, __ATOMIC_RELAXED);
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): written by an atomic built-in
 static inline void clear_bits(uint64_t *word, uint64_t mask)
 {
     if (__atomic_load_n(word, __ATOMIC_RELAXED) & mask)

@@ -45,6 +45,7 @@ uint32_t heap_cell_limit(void)
 }
 
 /* Gives *at, which is 0, `n` adjacent numbers, unless another thread was first. -ENOSPC. */
+// NOLINTNEXTLINE(readability-non-const-parameter): written by an atomic built-in
 static int take_numbers(uint32_t *at, uint32_t n)
 {
     int err = 0;
@@ -69,6 +70,7 @@ static uint32_t number_of(const uint32_t *at)
 }
 
 /* Shares the numbers of a type's other description, unless it has its own. */
+// NOLINTNEXTLINE(readability-non-const-parameter): written by an atomic built-in
 static void share_numbers(uint32_t *at, uint32_t number)
 {
     os_mutex_lock(&numbers_lock);
