@@ -102,6 +102,8 @@ typedef struct report report;
 report *report_begin(demo *d);
 /* The measuring ends here, while the workers still work. */
 void report_end(report *r);
+/* The workers have ended, what they made is still there. */
+void report_live(report *r);
 void report_print(report *r);
 
 /* 12345678 as 12,345,678, in one of a few buffers that are used in turn. */

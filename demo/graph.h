@@ -21,7 +21,7 @@
 #define GRAPH_NODES         7 /* of a cluster: a complete binary tree of three levels */
 #define GRAPH_PAYLOAD_MIN   2
 #define GRAPH_PAYLOAD_MAX   24   /* words */
-#define GRAPH_CLUSTER_BYTES 1600 /* about, with payloads, edges and old targets of edges */
+#define GRAPH_CLUSTER_BYTES 1250 /* about, with its payloads and edges */
 
 typedef struct graph_node {
     struct graph_node *child[GRAPH_FANOUT];

@@ -96,6 +96,7 @@ static void run(void *arg)
     report_end(r);
     atomic_store(&d->stop, true);
     demo_join(d);
+    report_live(r);
     trees_finish(d);
     graph_finish(d);
     passing_finish(d);

@@ -4,8 +4,8 @@
  * of the live graph included; nothing is assumed. `longest wait of a mutator for another` comes
  * from the library's record of such waits: one that happened would stand there.
  *
- * The figures are taken while the workers still work: a collection is forced to learn how much is
- * live, and what is resident is read at the same moment. Afterwards both would be flattering.
+ * The figures are taken while the workers still work. Only what is live is learnt afterwards, by a
+ * collection of what they left: while they allocate, no count tells the living from the newborn.
  */
 #include "demo.h"
 
@@ -73,11 +73,9 @@ report *report_begin(demo *d)
 void report_end(report *r)
 {
     tri_heap *heap = r->d->heap;
-    tri_collect(heap);
     r->rss = report_rss();
-    tri_read_memstats(heap, &r->after);
-    r->live = r->after.heap_alloc;
     r->seconds = now() - r->start;
+    tri_read_memstats(heap, &r->after);
     for (int kind = 0; kind < TRI_INTERRUPTION_KINDS; kind++)
         tri_read_interruptions(heap, (tri_interruption)kind, &r->interruptions[kind]);
     tri_reach_time(heap, &r->reach);
@@ -85,6 +83,14 @@ void report_end(report *r)
     tri_lock_waits(heap, &r->lock_waits);
     for (int i = 0; i < 3; i++)
         r->mmu[i] = tri_mmu(heap, windows[i]);
+}
+
+void report_live(report *r)
+{
+    tri_memstats stats;
+    tri_collect(r->d->heap);
+    tri_read_memstats(r->d->heap, &stats);
+    r->live = stats.heap_alloc;
 }
 
 /* ---- printing ---------------------------------------------------------------------------------- */
