@@ -82,14 +82,13 @@ static sched_g *from_others(sched_m *m)
             if (victim == p)
                 continue;
             sched_g *g = from_victim(p, victim);
+            if (!g && round == STEAL_ROUNDS - 1) {
+                run_timers(victim);
+                g = from_own(p); /* what its timers made runnable */
+            }
             if (g)
                 return g;
-            if (round == STEAL_ROUNDS - 1)
-                run_timers(victim);
         }
-        sched_g *g = from_own(p); /* timers may have readied some */
-        if (g)
-            return g;
         os_pause();
     }
     return NULL;
