@@ -173,6 +173,18 @@ fail_book:
     return err;
 }
 
+static void free_gone(gc_mutator *m)
+{
+    while (m) {
+        gc_mutator *next = m->next;
+        if (m->snapshot)
+            gc_snapshot_free(m->snapshot);
+        gc_records_free(m->records);
+        os_free(m, sizeof *m);
+        m = next;
+    }
+}
+
 static void free_snapshots(gc_snapshot *s)
 {
     while (s) {
@@ -191,6 +203,7 @@ void gc_close(tri_heap *h)
     if (gc->signals)
         gc_signals_close();
     gc_verify_close(gc);
+    free_gone(gc->gone);
     free_snapshots(gc->spare);
     free_snapshots(gc->orphans);
     while (gc->roots) {

@@ -6,13 +6,12 @@
  *
  * In the child there are no collector threads. A cycle that was under way is abandoned: the barrier
  * is off, marking never becomes complete, so nothing is swept that was not already being swept, and
- * nothing is freed. The child may read, store and allocate until it calls exec or ends; it does not
- * collect (tri_collect() says -ECHILD), so at the hard limit allocation fails at once.
+ * nothing is freed. The child may read, store and allocate, until it calls exec or ends; it does not
+ * collect (tri_collect() says -ECHILD), so at the hard limit allocation fails at once. If it means to
+ * stay, tri_restart() brings the heap into the state between two cycles and starts new threads.
  *
- * Rejected: to start a new collector in the child. A thread of the parent that was in the middle of a
- * lock-free step when the fork came may hold a span that no set contains now, and the marks of the
- * abandoned cycle would have to be taken back first. Whoever forks to go on working for long starts
- * a heap of its own.
+ * Rejected: to do that in every child. Most call exec, and threads in the child of a fork are not for
+ * everyone.
  *
  * The list of heaps is process-wide because pthread_atfork() is; it cannot be undone either, so the
  * handlers are installed once.
@@ -101,8 +100,7 @@ static bool is_mine(const gc_mutator *m)
     return false;
 }
 
-/* The mutators of threads that do not exist here are forgotten; their memory is not reclaimed, since
- * the run tables they own may be in any state. */
+/* The mutators of threads that do not exist here leave the list. What they recorded stays in the sums. */
 static void keep_own_mutators(struct gc *gc)
 {
     gc_mutator *m = gc->mutators;
@@ -117,6 +115,9 @@ static void keep_own_mutators(struct gc *gc)
                 m->next->prev = m;
             gc->mutators = m;
             gc->nmutators++;
+        } else {
+            m->next = gc->gone;
+            gc->gone = m;
         }
         m = next;
     }
@@ -184,4 +185,48 @@ void gc_fork_unregister(tri_heap *h)
         at = &gc_of(*at)->fork_next;
     *at = gc_of(h)->fork_next;
     os_mutex_unlock(&list_lock);
+}
+
+/* ---- a child that stays ----------------------------------------------------------------------- */
+
+static bool owner_is_mine(void *owner)
+{
+    return is_mine(owner);
+}
+
+static void reset_markers(struct gc *gc)
+{
+    for (unsigned i = 0; i < gc->nmarkers; i++) {
+        gc_marker *w = gc->markers[i];
+        atomic_store(&w->head, 0);
+        atomic_store(&w->tail, 0);
+        atomic_store(&w->taken, false);
+    }
+}
+
+int tri_restart(tri_heap *h)
+{
+    struct gc *gc = gc_of(h);
+    if (!gc->forked)
+        return -EALREADY;
+    if (h->sched)
+        return -ENOTSUP;
+    /* Beyond every generation that a span or a mutator of the parent can have. */
+    uint32_t gen = atomic_load(&h->sweepgen) + 2;
+    heap_restart(h, gen, owner_is_mine);
+    reset_markers(gc);
+    gc->cycle = gen;
+    gc->target = (gc_target){.gen = gen, .cycle = gen - 1, .h2 = gen - 1};
+    for (gc_mutator *m = gc->mutators; m; m = m->next) {
+        m->gen = gen;
+        m->cycle = m->h2 = gen - 1;
+        if (m->snapshot)
+            m->snapshot->count = 0;
+    }
+    atomic_store(&gc->triggered, false);
+    atomic_store(&gc->requested, atomic_load(&gc->completed));
+    gc_pacer_update(gc);
+    int err = gc_start_threads(gc);
+    gc->forked = err != 0;
+    return err;
 }

@@ -59,10 +59,12 @@ static void raise_to(_Atomic uint64_t *p, uint64_t n)
 void gc_histogram_add(gc_histogram *h, int64_t ns)
 {
     uint64_t v = ns > 0 ? (uint64_t)ns : 0;
-    add(&h->bucket[bucket_of(v)], 1);
-    add(&h->count, 1);
-    add(&h->sum, v);
     raise_to(&h->max, v);
+    add(&h->sum, v);
+    add(&h->count, 1);
+    /* Pairs with the fence in gc_histogram_merge(): who counts a value knows a max that covers it. */
+    atomic_thread_fence(memory_order_release);
+    add(&h->bucket[bucket_of(v)], 1);
 }
 
 void gc_histogram_merge(gc_histogram *into, const gc_histogram *from)
@@ -75,6 +77,7 @@ void gc_histogram_merge(gc_histogram *into, const gc_histogram *from)
         add(&into->bucket[i], n);
         count += n;
     }
+    atomic_thread_fence(memory_order_acquire); /* pairs with gc_histogram_add() */
     add(&into->count, count);
     add(&into->sum, load(&from->sum));
     raise_to(&into->max, load(&from->max));

@@ -86,6 +86,7 @@ struct gc {
     os_mutex lock;
     gc_mutator *mutators;
     unsigned nmutators;
+    gc_mutator *gone;     /* of threads that fork() left behind */
     gc_target target;     /* lock */
     gc_snapshot *orphans; /* lock: snapshots of mutators that detached before they were marked */
     gc_snapshot *spare;   /* lock */

@@ -49,8 +49,13 @@ TRI_API int tri_heap_destroy(tri_heap *heap);
 
 /* Runs one whole collection that starts after the call, and sweeps. The caller, if attached to the
  * heap, waits parked or blocked; others go on. -EDEADLK: from a trace callback or the collector.
- * -ECHILD: in the child of a fork(), which may allocate but does not collect. */
+ * -ECHILD: in the child of a fork(), which may allocate but does not collect; see tri_restart(). */
 TRI_API int tri_collect(tri_heap *heap);
+
+/* In the child of a fork(), by its one thread: makes the heap collect again. What other threads of the
+ * parent alone kept alive is garbage here. -EALREADY: it does. -ENOTSUP: the heap has a scheduler,
+ * whose threads the child lacks. -EAGAIN: no thread could be started. */
+TRI_API int tri_restart(tri_heap *heap);
 
 /* Each returns the former setting. Any thread; takes effect with the next pacing decision. */
 TRI_API int tri_set_gogc(tri_heap *heap, int percent);

@@ -24,6 +24,21 @@ static int child_works(tri_heap *h, const struct node *tree)
     return tri_collect(h) == -ECHILD ? 0 : 4;
 }
 
+/* As a program that stays would: many collections over what was there at the fork. */
+static int child_stays(tri_heap *h, const struct node *tree)
+{
+    if (tri_restart(h) || tri_restart(h) != -EALREADY)
+        return 1;
+    for (int i = 0; i < 20; i++) {
+        struct node *mine = build(12, 1);
+        if (tri_collect(h))
+            return 2;
+        if (count(mine, 1) != 8191 || count(tree->left, 2) != 1023)
+            return 3;
+    }
+    return tri_detach(h) || tri_heap_destroy(h) ? 4 : 0;
+}
+
 static int status_of(pid_t pid)
 {
     int status = -1;
@@ -32,12 +47,13 @@ static int status_of(pid_t pid)
     return status;
 }
 
-static void fork_and_check(tri_heap *h, const struct node *tree)
+static void fork_and_check(int (*child)(tri_heap *, const struct node *), tri_heap *h,
+                           const struct node *tree)
 {
     pid_t pid = fork();
     cr_assert_geq(pid, 0);
     if (pid == 0)
-        _exit(child_works(h, tree));
+        _exit(child(h, tree));
     int status = status_of(pid);
     cr_assert(WIFEXITED(status), "the child died of signal %d", WTERMSIG(status));
     cr_assert_eq(WEXITSTATUS(status), 0, "the child failed at check %d", WEXITSTATUS(status));
@@ -47,7 +63,8 @@ Test(fork, the_child_finds_its_objects_and_may_allocate)
 {
     tri_heap *h = open_default();
     struct node *tree = build(10, 1);
-    fork_and_check(h, tree);
+    fork_and_check(child_works, h, tree);
+    fork_and_check(child_stays, h, tree);
     collect(h);
     cr_assert_eq(count(tree, 1), 2047);
     close_heap(h);
@@ -84,7 +101,7 @@ Test(fork, in_the_middle_of_cycles_and_of_other_threads_work)
     cr_assert_eq(tri_thread_start(h, on_thread, NULL, &collector), 0);
     struct node *tree = build(10, 1);
     for (int i = 0; i < 30; i++) {
-        fork_and_check(h, tree);
+        fork_and_check(i % 2 ? child_works : child_stays, h, tree);
         tri_set(&tree->right, build(9, 3));
     }
     atomic_store(&stop, true);
