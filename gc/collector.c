@@ -86,12 +86,12 @@ int gc_start_threads(struct gc *gc)
     int err = 0;
     for (; workers < gc->nworkers; workers++) {
         err = os_thread_start(&gc->worker_threads[workers], gc_marker_thread,
-                              gc->markers[1 + workers], "tri-mark", 0);
+                              gc->markers[1 + workers], "tricolor-mark", 0);
         if (err)
             break;
     }
     if (!err)
-        err = os_thread_start(&gc->thread, gc_collector_thread, gc, "tri-gc", 0);
+        err = os_thread_start(&gc->thread, gc_collector_thread, gc, "tricolor-gc", 0);
     if (err)
         stop_threads(gc, workers, false);
     return err;

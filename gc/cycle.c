@@ -212,6 +212,8 @@ static void run_cycle(struct gc *gc)
 {
     gc->stats = (gc_cycle_stats){.start = os_now(), .forced = gc->stats.forced};
     gc_pacer_cycle_start(gc);
+    if (gc->hooks.mark_begin)
+        gc->hooks.mark_begin(gc->heap, gc->nworkers + 1);
     begin(gc);
     mark(gc);
     gc_pacer_mark_done(gc);
@@ -219,6 +221,8 @@ static void run_cycle(struct gc *gc)
         gc_verify(gc);
     end(gc);
     sweep(gc);
+    if (gc->hooks.mark_end)
+        gc->hooks.mark_end(gc->heap);
     gc->stats.sweep_done = os_now();
     gc->cycle++;
     gc_pacer_cycle_end(gc);
@@ -308,7 +312,7 @@ void gc_collector_thread(void *arg)
 {
     struct gc *gc = arg;
     atomic_store_explicit(&gc->collector_tid, os_thread_tid(), memory_order_relaxed);
-    os_thread_fine_timers();
+    os_thread_sharp_timers();
     os_thread_slices(GC_SLICE_NS);
     while (!atomic_load_explicit(&gc->quit, memory_order_acquire)) {
         uint32_t seen = atomic_load_explicit(&gc->request_word, memory_order_seq_cst);

@@ -120,6 +120,10 @@ static inline void gc_transfer(gc_mutator *m, uintptr_t word)
 typedef struct gc_hooks {
     /* Asks the scheduler to preempt (raise poll is done by the collector itself). */
     void (*wake_idle)(tri_heap *h);       /* mark work is available: wake idle threads to help */
+    /* From now on so many collector threads are busy, until the end of marking: the scheduler leaves
+     * them as many processors. */
+    void (*mark_begin)(tri_heap *h, unsigned threads);
+    void (*mark_end)(tri_heap *h);
     uint64_t (*stack_bytes)(tri_heap *h); /* in use by stacks, for pacing */
     unsigned (*procs)(tri_heap *h);       /* number of Ps, for the CPU share and gctrace's "n P" */
     /* Runs fn(arg) as a blocking call of the current coroutine or thread: its stack stands still and

@@ -30,7 +30,8 @@ static uint64_t stack_bytes(const struct gc *gc)
 
 static unsigned procs(const struct gc *gc)
 {
-    return gc->hooks.procs ? gc->hooks.procs(gc->heap) : (unsigned)os_cpu_count();
+    unsigned n = gc->hooks.procs ? gc->hooks.procs(gc->heap) : 0;
+    return n ? n : (unsigned)os_cpu_count();
 }
 
 static uint64_t goal_by_gogc(const struct gc *gc, uint64_t stacks)

@@ -89,13 +89,6 @@ void os_thread_detach(os_thread *t);
 
 // The kernel's id of the calling thread. Asks the kernel each time: a cached id would be wrong in the
 // child of a fork and in a coroutine that moved. Async-signal-safe.
-// Sleeps and timeouts of the calling thread end within microseconds of their time, not within the 50 us that
-// the kernel otherwise allows itself. Failure is harmless.
-void os_thread_fine_timers(void);
-// For a background thread that shares the processors with busy ones: asks the kernel to run it in slices of
-// about `ns` (100 us to 100 ms) instead of the default of some milliseconds, so that whoever it displaces
-// is back soon. Its share stays the same. Kernels before 6.12 ignore it. Failure is harmless.
-void os_thread_slices(int64_t ns);
 int os_thread_tid(void);
 
 // Sends `sig` to one thread of this process. -ESRCH if it is gone. Handshakes go through
@@ -123,5 +116,10 @@ int os_thread_priority_low(void);
 // Lets timed waits of the calling thread end as close to their time as the hardware can, instead of up to
 // 50 us later. Failure is harmless.
 void os_thread_sharp_timers(void);
+
+// For a background thread that shares the processors with busy ones: asks the kernel to run it in slices of
+// about `ns` (100 us to 100 ms) instead of the default of some milliseconds, so that whoever it displaces
+// is back soon. Its share stays the same. Kernels before 6.12 ignore it. Failure is harmless.
+void os_thread_slices(int64_t ns);
 
 #endif

@@ -177,6 +177,11 @@ sched_g *sched_find(sched_m *m)
             gc_poll_lower(m->mu, GC_POLL_PREEMPT);
         if (stopping(m))
             return NULL;
+        if (m->p && sched_lend_wanted(m->sched)) {
+            if (m->spinning)
+                stop_spinning(m);
+            sched_lend(m);
+        }
         if (!m->p && !sched_m_wait(m))
             return NULL;
         sched_g *g = look(m);

@@ -36,6 +36,22 @@ static unsigned hook_procs(tri_heap *h)
     return n;
 }
 
+static void hook_mark_begin(tri_heap *h, unsigned threads)
+{
+    os_mutex_lock(&hooks_lock);
+    if (h->sched)
+        sched_lend_begin(h->sched, threads);
+    os_mutex_unlock(&hooks_lock);
+}
+
+static void hook_mark_end(tri_heap *h)
+{
+    os_mutex_lock(&hooks_lock);
+    if (h->sched)
+        sched_lend_end(h->sched);
+    os_mutex_unlock(&hooks_lock);
+}
+
 static void set_sched(tri_heap *h, sched *s)
 {
     os_mutex_lock(&hooks_lock);
@@ -47,6 +63,8 @@ static void set_hooks(tri_heap *h)
 {
     const gc_hooks hooks = {
         .wake_idle = hook_wake_idle,
+        .mark_begin = hook_mark_begin,
+        .mark_end = hook_mark_end,
         .procs = hook_procs,
         .blocking = sched_blocking,
         .preempt = sched_preempt,

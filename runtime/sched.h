@@ -228,6 +228,7 @@ struct sched_m {
     sched_m *next; /* sched.machines, under machines_lock */
     os_thread thread;
     _Atomic bool demoted; /* for statistics */
+    _Atomic bool blocked; /* in the callback of a blocking call */
 };
 
 /* ---- the scheduler -------------------------------------------------------------------------- */
@@ -255,11 +256,13 @@ struct sched {
     _Atomic uint32_t nidle __attribute__((aligned(64))); /* idle Ps; written under lock */
     _Atomic uint32_t nspinning;
     _Atomic uint32_t nglobal; /* length of the global queue; written under lock */
+    _Atomic uint32_t nwanted; /* Ps that the collector would like; written under lock */
     _Atomic int64_t now;      /* coarse clock, by the monitor */
 
     os_mutex lock __attribute__((aligned(64)));
     sched_g *first, *last; /* the global queue */
     sched_p *idle_ps;
+    sched_p *lent; /* to the collector, linked like idle ones (lend.c) */
     sched_m *idle_ms;
     uint32_t nidle_ms;
     heap_cache **spare; /* [nprocs] spare run tables */
@@ -390,6 +393,18 @@ void sched_global_put(sched *s, sched_g *first, sched_g *last, uint32_t n); /* t
 void sched_global_put_locked(sched *s, sched_g *first, sched_g *last, uint32_t n);
 /* A share of it: one is returned, the rest goes to p's ring. Lock held. */
 sched_g *sched_global_get_locked(sched *s, sched_p *p);
+
+/* ---- lend.c ----------------------------------------------------------------------------------- */
+
+/* By the collector: asks for n Ps; gives all back. */
+void sched_lend_begin(sched *s, uint32_t n);
+void sched_lend_end(sched *s);
+/* By an M on its own stack, not spinning: lends its P. False: it was not wanted any more. */
+bool sched_lend(sched_m *m);
+static inline bool sched_lend_wanted(const sched *s)
+{
+    return TRI_UNLIKELY(atomic_load_explicit(&s->nwanted, memory_order_relaxed) != 0);
+}
 
 /* ---- idle.c: idle Ps and Ms, spinning, waking ---------------------------------------------------- */
 

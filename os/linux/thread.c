@@ -104,11 +104,6 @@ void os_thread_detach(os_thread *t)
     pthread_detach((pthread_t)t->handle);
 }
 
-void os_thread_fine_timers(void)
-{
-    prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
-}
-
 // The C library has no declaration of it.
 struct sched_attributes {
     uint32_t size, policy;
