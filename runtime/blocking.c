@@ -118,7 +118,9 @@ static void on_coroutine(void *arg, void *sp)
     sched_p *p = leave_p(m);
     gc_block(m->mu, (uintptr_t)sp);
     tell_monitor(m->sched, p);
+    atomic_store_explicit(&m->blocked, true, memory_order_relaxed);
     b->fn(b->arg);
+    atomic_store_explicit(&m->blocked, false, memory_order_relaxed);
     gc_unblock(m->mu);
     atomic_store_explicit(&g->state, SCHED_RUNNING, memory_order_relaxed);
     return_p(m, p);

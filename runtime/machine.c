@@ -16,8 +16,9 @@
 #include "os/signal.h"
 #include "runtime/sched.h"
 
-#define MACHINE_STACK ((size_t)256 << 10)
-#define GRACE_NS      200000000
+#define MACHINE_STACK    ((size_t)256 << 10)
+#define GRACE_NS         1000000000 /* for coroutines that run */
+#define GRACE_BLOCKED_NS 20000000   /* for those in blocking calls */
 
 enum { FATE_RUNNING, FATE_ENDED, FATE_ABANDONED };
 
@@ -139,17 +140,25 @@ static void ask_all(sched *s)
     os_mutex_unlock(&s->lock);
 }
 
-static bool wait_ended(sched *s, uint32_t all, int64_t deadline)
+static uint32_t blocked(const sched *s)
 {
+    uint32_t n = 0;
+    for (const sched_m *m = s->machines; m; m = m->next)
+        n += atomic_load_explicit(&m->blocked, memory_order_relaxed);
+    return n;
+}
+
+static void wait_ended(sched *s, uint32_t all)
+{
+    int64_t start = os_now();
     for (;;) {
         uint32_t ended =
             atomic_load_explicit(&s->ended, memory_order_acquire); /* pairs with end() */
-        if (ended == all)
-            return true;
-        int64_t left = deadline - os_now();
-        if (left <= 0)
-            return false;
-        os_futex_wait(&s->ended, ended, left);
+        int64_t waited = os_now() - start;
+        bool hopeless = waited > GRACE_BLOCKED_NS && ended + blocked(s) >= all;
+        if (ended == all || hopeless || waited > GRACE_NS)
+            return;
+        os_futex_wait(&s->ended, ended, GRACE_BLOCKED_NS);
     }
 }
 
@@ -182,6 +191,6 @@ uint32_t sched_machines_stop(sched *s)
     uint32_t all = s->nmachines;
     os_mutex_unlock(&s->machines_lock);
     ask_all(s);
-    wait_ended(s, all, os_now() + GRACE_NS);
+    wait_ended(s, all);
     return join_or_abandon(s);
 }

@@ -343,9 +343,9 @@ static void sleep_until_told(monitor *mon, uint32_t word)
         until = next;
         atomic_store_explicit(&s->monitor_until, until, memory_order_seq_cst);
     }
-    int64_t left = until == INT64_MAX ? -1 : until - os_now();
-    if (left == -1 || left > 0)
-        os_futex_wait(&s->monitor_word, word, left);
+    int64_t left = until == INT64_MAX ? INT64_MAX : until - os_now();
+    if (left > 0)
+        os_futex_wait(&s->monitor_word, word, left == INT64_MAX ? -1 : left);
     /* While it looks everybody kicks, so that it looks once more. */
     atomic_store_explicit(&s->monitor_until, INT64_MAX, memory_order_seq_cst);
     atomic_store_explicit(&s->monitor_deep, false, memory_order_relaxed);

@@ -276,7 +276,8 @@ void tri_yield(void)
 static bool must_give_way(const sched_m *m)
 {
     const sched *s = m->sched;
-    return sched_lend_wanted(s) || !sched_queue_empty(m->p) || atomic_load_explicit(&s->nglobal, memory_order_relaxed) ||
+    return sched_lend_wanted(s) || !sched_queue_empty(m->p) ||
+           atomic_load_explicit(&s->nglobal, memory_order_relaxed) ||
            atomic_load_explicit(&s->stopping, memory_order_acquire); /* pairs with sched_stop's */
 }
 
