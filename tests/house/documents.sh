@@ -60,8 +60,11 @@ for block in "$work"/README.*.c; do
 done
 
 known=$(sed -n 's/^    {"\([a-z]*\)", OPTION_.*/\1/p' gc/options.c | sort)
-told=$(sed -n '/<!-- options-table -->/,/^$/s/^| `\([a-z]*\)` .*/\1/p' README.md | sort)
-[ "$known" = "$told" ] || fault "the options in gc/options.c and README.md differ: $(echo $known) / $(echo $told)"
+told=$(awk -F '[|\140 ]+' '/<!-- options-table -->/ { on = 1 } /^$/ { on = 0 } on && /^\| \140/ { print $2 }' README.md | sort)
+if [ -z "$known" ] || [ "$known" != "$told" ]; then
+    fault "the options in gc/options.c (<) and README.md (>) differ:"
+    diff <(echo "$known") <(echo "$told") || true
+fi
 
 for document in README.md docs/*.md ./*/README.md; do
     while IFS= read -r link; do
