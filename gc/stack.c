@@ -144,14 +144,21 @@ void gc_stack_park(gc_mutator *m, gc_stack *s, uintptr_t sp)
     atomic_store_explicit(&s->state, GC_STACK_PARKED, memory_order_release);
 }
 
-/* Reports every candidate of a still stack to `fn`. */
+/* The frames of others: with red zones between their variables. */
+GC_SCAN_UNCHECKED static void shade_words(tri_heap *h, const uintptr_t *p, const uintptr_t *end)
+{
+    for (; p < end; p++) {
+        uintptr_t word = __atomic_load_n(p, __ATOMIC_RELAXED);
+        if (heap_contains(h, word))
+            barrier_shade(h, word);
+    }
+}
+
 static void scan_on_resume(gc_mutator *m, gc_stack *s)
 {
     int64_t start = os_now();
     tri_heap *h = m->heap;
-    for (uintptr_t *p = (uintptr_t *)(s->sp & ~(uintptr_t)7); p < (uintptr_t *)s->hi; p++)
-        if (heap_contains(h, __atomic_load_n(p, __ATOMIC_RELAXED)))
-            barrier_shade(h, *p);
+    shade_words(h, (uintptr_t *)(s->sp & ~(uintptr_t)7), (uintptr_t *)s->hi);
     for (uint32_t i = 0; i < s->extra_count; i++)
         barrier_shade(h, (uintptr_t)s->extra[i]);
     atomic_store_explicit(&s->scanned, m->h2, memory_order_relaxed);
