@@ -168,7 +168,13 @@ static void run_attached(stress_job *job)
 
 void stress_run(stress_job *job)
 {
-    job->options.poll_only = job->poll_only;
+    tri_options asked = job->options;
+    STRESS_CHECK(tri_options_init(&job->options) == 0, "the environment's options are wrong");
+    job->options.poll_only |= job->poll_only;
+    if (asked.stack_size)
+        job->options.stack_size = asked.stack_size;
+    if (asked.hard_limit)
+        job->options.hard_limit = asked.hard_limit;
     if (job->mode != STRESS_COROUTINES) {
         run_attached(job);
         return;

@@ -69,7 +69,7 @@ typedef struct stress_job {
     stress_mode mode;
     bool poll_only;
     unsigned workers;
-    tri_options options; /* all zero: the defaults; poll_only is set in it */
+    tri_options options; /* stack_size and hard_limit; the rest is the environment's */
     /* setup and check run on an attached thread or coroutine, before and after the workers; NULL:
      * nothing. Collections go on all the time. */
     void (*setup)(void *arg);
