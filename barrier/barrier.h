@@ -62,6 +62,11 @@ struct gc_mutator {
  * Does nothing from DONE on. Async-signal-safe, any thread that the heap knows. */
 void barrier_shade(tri_heap *h, uintptr_t word);
 
+/* Work is about to be done or found: turns CLEAN into DIRTY, so that the round under way proves nothing.
+ * The collector's CLEAN to DONE is a compare-and-swap on the same word, so one of the two sees the
+ * other: false if marking is over. */
+bool barrier_note_work(tri_heap *h);
+
 /* Buffers a word for shading, draining when full. Own thread, in a busy unit or in_runtime. */
 void barrier_push(gc_mutator *m, uintptr_t word);
 /* Shades everything in the buffer and empties it. */

@@ -19,16 +19,19 @@
 #include "os/clock.h"
 #include "os/report.h"
 
-/* Turns CLEAN into DIRTY after something was newly marked. The collector's CLEAN to DONE is a
- * compare-and-swap on the same word, so one of the two sees the other. */
-static void note_new_mark(tri_heap *h)
+bool barrier_note_work(tri_heap *h)
 {
     uint32_t term = atomic_load_explicit(&h->term, memory_order_seq_cst);
     if (term == TERM_CLEAN)
         atomic_compare_exchange_strong_explicit(&h->term, &term, TERM_DIRTY, memory_order_seq_cst,
-                                                memory_order_relaxed);
+                                                memory_order_seq_cst);
+    return term != TERM_DONE;
 }
 
+/* The round is dirty before the mark can be seen: another mutator that finds the slot marked takes
+ * that as leave not to report it, and the collector must not conclude between the mark and the push. And
+ * again after it, for the round may have begun in between; this mutator cannot acknowledge it before
+ * it is through here. */
 void barrier_shade(tri_heap *h, uintptr_t word)
 {
     /* Acquire: pairs with the collector's store of DONE. From DONE on a mutator that has not
@@ -38,11 +41,13 @@ void barrier_shade(tri_heap *h, uintptr_t word)
         return;
     heap_ref ref;
     bool first;
-    if (!heap_find(h, word, &ref) || !heap_mark(ref.span, ref.index, &first))
+    if (!heap_find(h, word, &ref) || heap_is_marked(ref.span, ref.index) || !barrier_note_work(h))
+        return;
+    if (!heap_mark(ref.span, ref.index, &first))
         return;
     if (first)
         heap_grey_push(h, ref.span);
-    note_new_mark(h);
+    barrier_note_work(h);
 }
 
 static void drain(gc_mutator *m)

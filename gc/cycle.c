@@ -124,9 +124,15 @@ static void set_term(tri_heap *h, uint32_t term)
 static bool round_is_clean(struct gc *gc)
 {
     tri_heap *h = gc->heap;
-    set_term(h, TERM_CLEAN);
-    gc_handshake(gc, GC_STEP_ROUND, gc->target);
     uint32_t clean = TERM_CLEAN;
+    set_term(h, TERM_CLEAN);
+    /* A marker that entered before term was CLEAN counts in `active`; one that enters later sees
+     * CLEAN before it scans anything and makes it DIRTY. */
+    if (atomic_load_explicit(&gc->active, memory_order_seq_cst) > 1) {
+        set_term(h, TERM_OPEN);
+        return false;
+    }
+    gc_handshake(gc, GC_STEP_ROUND, gc->target);
     if (!gc_mark_work_left(gc) &&
         atomic_compare_exchange_strong_explicit(&h->term, &clean, TERM_DONE, memory_order_seq_cst,
                                                 memory_order_relaxed))

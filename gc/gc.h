@@ -40,7 +40,7 @@ typedef struct gc_stack {
 
 /* Makes a parked stack known to the collector: born unscanned if the spawner `m` is in BOTH or has
  * not acknowledged H1, else scanned (its argument is a transfer: gc_transfer() it). m NULL: from an
- * unattached thread; born unscanned. sp = hi: nothing on it yet. -ENOMEM. */
+ * unattached thread, which has no managed pointer to put on it. sp = hi: nothing on it yet. -ENOMEM. */
 int gc_stack_add(tri_heap *h, gc_stack *s, gc_mutator *m);
 /* Like gc_stack_add for a stack that is registered already and is reused for a new coroutine (cheap:
  * no lock). The stack is dead (see gc_stack_die). */

@@ -349,6 +349,9 @@ static bool out_of_time(const gc_marker *w)
 static void scan_span(gc_marker *w, heap_span *s)
 {
     w->spans_scanned++;
+    /* A worker or guest that has taken a span out of a queue while a round runs: what it is about to read
+     * may be in the buffer of a mutator that has acknowledged already. */
+    barrier_note_work(w->gc->heap);
     atomic_exchange_explicit(&s->queued, 0, memory_order_seq_cst); /* pairs with heap_mark */
     if (s->large) {
         scan_large(w, s);

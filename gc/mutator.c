@@ -127,7 +127,8 @@ int gc_attach(tri_heap *h, gc_stack *stack, gc_mutator **out)
     int err = gc_records_new(gc->book, &m->records);
     if (err)
         goto fail_records;
-    m->snapshot = snapshot_new(stack ? stack->hi - stack->lo : gc->stack_max);
+    m->snapshot = snapshot_new(stack ? stack->hi - stack->lo
+                                     : __atomic_load_n(&gc->stack_max, __ATOMIC_RELAXED));
     if (!m->snapshot) {
         err = -ENOMEM;
         goto fail_snapshot;
@@ -145,7 +146,7 @@ int gc_attach(tri_heap *h, gc_stack *stack, gc_mutator **out)
         atomic_store_explicit(&stack->state, GC_STACK_RUNNING, memory_order_relaxed);
         atomic_store_explicit(&stack->scanned, m->black ? m->h2 : 0, memory_order_relaxed);
         if (stack->hi - stack->lo > gc->stack_max)
-            gc->stack_max = stack->hi - stack->lo;
+            __atomic_store_n(&gc->stack_max, stack->hi - stack->lo, __ATOMIC_RELAXED);
     }
     atomic_store_explicit(&m->acked, atomic_load_explicit(&gc->epoch, memory_order_relaxed),
                           memory_order_relaxed);
@@ -184,7 +185,6 @@ static void unlist(gc_mutator *m)
         m->prev->next = m->next;
     else
         gc->mutators = m->next;
-    gc->nmutators--;
 }
 
 /* Acknowledges what is asked for, outside the lock (verify=1 holds mutators for long), until it has
@@ -218,6 +218,10 @@ void gc_detach(gc_mutator *m)
         gc_snapshot_free(m->snapshot);
     gc_records_free(m->records);
     os_free(m, sizeof *m);
+    /* Last of all: until it is counted out, tri_heap_destroy() by another thread is refused. */
+    os_mutex_lock(&gc->lock);
+    gc->nmutators--;
+    os_mutex_unlock(&gc->lock);
 }
 
 /* ---- run tables ------------------------------------------------------------------------------- */
@@ -240,6 +244,10 @@ void gc_bind(gc_mutator *m, heap_cache *c)
         gc_poll_slow(m);
     if (m->black && atomic_load_explicit(&c->switched, memory_order_relaxed) != m->h2)
         heap_cache_switch(c, m->h2);
+    /* What a white mutator fills belongs to the time after its H2; a black one of the same cycle may go
+     * on with it, since its span is not swept in that cycle. */
+    if (!m->black)
+        atomic_store_explicit(&c->switched, m->h2, memory_order_release); /* as heap_cache_switch */
     m->cache = c;
     m->pub.runs = c->tables[c->active].runs;
 }

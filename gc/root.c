@@ -12,10 +12,24 @@
 #include "gc/state.h"
 #include "os/memory.h"
 
+/* No cycle may end between looking a word up and marking it: an attached thread acknowledges nothing in
+ * here, one that is not attached keeps the collector from its next handshake. */
 static void shade_range(tri_heap *h, const uintptr_t *start, size_t count)
 {
+    struct gc *gc = gc_of(h);
+    gc_mutator *m = gc_mutator_in(h);
+    if (m)
+        m->pub.in_runtime++;
+    else
+        os_mutex_lock(&gc->handshake_lock);
+    TRI_SIGNAL_FENCE();
     for (size_t i = 0; i < count; i++)
         barrier_shade(h, __atomic_load_n(start + i, __ATOMIC_RELAXED));
+    TRI_SIGNAL_FENCE();
+    if (m)
+        m->pub.in_runtime--;
+    else
+        os_mutex_unlock(&gc->handshake_lock);
 }
 
 int tri_root_add(tri_heap *h, void *start, size_t count)

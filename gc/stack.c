@@ -39,12 +39,15 @@ static bool is_free(const gc_stack *s)
 }
 
 /* A spawner that is in BOTH, or has not acknowledged H1, may put a white argument on the new stack:
- * unscanned. An unattached thread owns no managed pointers. */
-static uint32_t born_scanned(const struct gc *gc, const gc_mutator *m)
+ * unscanned. An unattached thread owns no managed pointers: as after the handshake in flight. */
+static uint32_t born_scanned(struct gc *gc, const gc_mutator *m)
 {
     if (m)
         return m->black ? m->h2 : 0;
-    return gc->target.black ? gc->target.h2 : 0;
+    os_mutex_lock(&gc->lock);
+    uint32_t scanned = gc->target.black ? gc->target.h2 : 0;
+    os_mutex_unlock(&gc->lock);
+    return scanned;
 }
 
 int gc_stack_add(tri_heap *h, gc_stack *s, gc_mutator *m)
@@ -162,8 +165,6 @@ static void scan_on_resume(gc_mutator *m, gc_stack *s)
     for (uint32_t i = 0; i < s->extra_count; i++)
         barrier_shade(h, (uintptr_t)s->extra[i]);
     atomic_store_explicit(&s->scanned, m->h2, memory_order_relaxed);
-    if (h->options.verify)
-        gc_verify_clear_dead(s->lo, s->sp & ~(uintptr_t)7);
     gc_record(m->records, GC_RESUME_SCAN, start, os_now());
 }
 
@@ -259,7 +260,8 @@ static void mark_still(gc_marker *w, gc_stack *s)
     gc_mark_filter(w, (const void *)lo, (s->hi - lo) / sizeof(uintptr_t));
     for (uint32_t i = 0; i < s->extra_count; i++)
         gc_mark_word(w, (uintptr_t)s->extra[i]);
-    if (w->gc->heap->options.verify)
+    /* A stack with nothing on it may have no memory of its own; it is cleared when it is resumed. */
+    if (w->gc->heap->options.verify && s->sp != s->hi)
         gc_verify_clear_dead(s->lo, lo);
 }
 

@@ -304,8 +304,6 @@ bool heap_large_zero(heap_span *s, size_t *done);
 /* Publishes and colours in one step; the colour must be the mutator's at this moment, with no
  * safepoint in between. */
 void *heap_large_publish(tri_heap *h, heap_cache *c, heap_span *s, heap_colour colour);
-/* Gives back a span that was never published. */
-void heap_large_drop(tri_heap *h, heap_span *s);
 
 /* ---- sweep of spans (span.c / mcentral.c) --------------------------------------------------- */
 

@@ -63,8 +63,3 @@ void *heap_large_publish(tri_heap *h, heap_cache *c, heap_span *s, heap_colour c
     heap_cache_flush(c);
     return p;
 }
-
-void heap_large_drop(tri_heap *h, heap_span *s)
-{
-    settle(s, atomic_load_explicit(&h->sweepgen, memory_order_relaxed));
-}

@@ -231,7 +231,9 @@ static bool refillable(tri_heap *h, heap_span *s, heap_colour colour, bool *swep
     uint32_t gen = gen_of(s);
     if (gen == colour.gen)
         return true;
-    TRI_ASSERT(gen < colour.gen, "a span is younger than the mutator whose table holds it");
+    /* Tables that changed hands: whoever filled them was past H5, the mutator that has them now is not. */
+    if (gen > colour.gen)
+        return false;
     /* Acquire: pairs with heap_sweep_begin(). */
     if (atomic_load_explicit(&h->sweepgen, memory_order_acquire) != colour.gen)
         return false;

@@ -96,8 +96,8 @@ int tri_detach(tri_heap *heap)
     mu->pub.in_runtime++;
     thread_record *r = mu->runtime;
     heap_cache *c = gc_unbind(mu);
-    gc_detach(mu);
     heap_cache_free(c);
+    gc_detach(mu);
     os_free(r, sizeof *r);
     return 0;
 }

@@ -101,21 +101,6 @@ Test(large, published_past_h5_is_skipped_by_the_coming_sweep)
     heap_for_test_end(h);
 }
 
-Test(large, given_up_unpublished_is_freed_by_the_next_sweep)
-{
-    tri_heap *h = heap_for_test(RESERVE);
-    heap_span *s = heap_large_new(h, heap_type_layout(h, &tri_bytes, true), 1 << 20);
-    size_t done = 0;
-    heap_large_zero(s, &done);
-    heap_large_drop(h, s);
-    sweep_all(h);
-    cr_assert_eq(inuse(h), 0);
-    heap_totals t;
-    heap_read_totals(h, &t);
-    cr_assert(t.mallocs == 0 && t.frees == 0);
-    heap_for_test_end(h);
-}
-
 Test(large, of_more_than_there_is_is_refused)
 {
     tri_heap *h = heap_for_test(RESERVE);
@@ -125,9 +110,9 @@ Test(large, of_more_than_there_is_is_refused)
         cr_assert_null(heap_large_new(h, l, sizes[i]));
     atomic_store(&h->hard_limit, (uint64_t)2 << 20);
     cr_assert_null(heap_large_new(h, l, (size_t)3 << 20));
-    heap_span *s = heap_large_new(h, l, (size_t)1 << 20);
-    cr_assert_not_null(s);
-    heap_large_drop(h, s);
+    heap_cache *c = cache_of(h);
+    cr_assert_not_null(large(h, c, (size_t)1 << 20, white(h)));
+    heap_cache_free(c);
     heap_for_test_end(h);
 }
 
