@@ -203,7 +203,7 @@ static void vector_replace(vector **all, size_t at, vector *friend)
     tri_set(&all[at], tri_make(vector_type, .magic = VECTOR_MAGIC,
                                .values = {(value) friend, (value)old | TAG_PAIR}));
     for (int i = 0; i < VALUES; i++)
-        tri_set((void **)&old->values[i], (void *)(value)TAG_NUMBER);
+        tri_set(&old->values[i], (value)TAG_NUMBER);
 }
 
 static void tag_work(void *arg, unsigned index)
@@ -216,7 +216,7 @@ static void tag_work(void *arg, unsigned index)
     while (!stress_over(deadline)) {
         vector *v = all[stress_random(&seed) % VECTORS], *to = all[stress_random(&seed) % VECTORS];
         value x = stress_random(&seed) % 4 ? (value)to | TAG_PAIR : (value)to | TAG_NUMBER;
-        tri_set((void **)&v->values[stress_random(&seed) % VALUES], (void *)x);
+        tri_set(&v->values[stress_random(&seed) % VALUES], x);
         vector_check(v, 4);
         vector_replace(all, stress_random(&seed) % VECTORS, v);
         tri_poll();
