@@ -18,9 +18,10 @@
 TRI_BEGIN_DECLS
 
 typedef struct tri_options {
-    size_t reserve;      /* bytes of address space; 0: 256 GiB, less under RLIMIT_AS or Valgrind */
+    size_t reserve;      /* bytes of address space, at least 16 MiB; 0: 256 GiB, less under
+                          * RLIMIT_AS or Valgrind */
     size_t memory_limit; /* soft limit in bytes on what the library takes; 0: none */
-    size_t hard_limit;   /* limit in bytes on the heap; 0: none */
+    size_t hard_limit;   /* limit in bytes on the heap, at least 4 MiB; 0: none */
     int gogc;            /* percent; 0: 100; negative: collect only for limits and on request */
     unsigned workers;    /* marking threads; 0: a quarter of the processors, at least one */
     unsigned procs;      /* Ps of the scheduler; 0: one per processor */

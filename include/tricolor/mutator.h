@@ -139,7 +139,7 @@ TRI_END_DECLS
  * split, so it needs no barrier in any phase. The values are evaluated before the allocation. */
 #define tri_make(type_name, ...)                                                          \
     __extension__({                                                                       \
-        const type_name##_tri_object tri_init_ = {__VA_ARGS__};                           \
+        const type_name##_tri_object tri_value_ = {__VA_ARGS__};                          \
         tri_mutator *tri_m_ = tri_self();                                                 \
         tri_m_->busy = 1;                                                                 \
         TRI_SIGNAL_FENCE();                                                               \
@@ -149,7 +149,7 @@ TRI_END_DECLS
             tri_p_ = (type_name##_tri_object *)tri_make_slow_(&(type_name));              \
             tri_m_ = tri_self();                                                          \
         }                                                                                 \
-        tri_fill_(tri_p_, &tri_init_, sizeof tri_init_);                                  \
+        tri_fill_(tri_p_, &tri_value_, sizeof tri_value_);                                \
         TRI_SIGNAL_FENCE();                                                               \
         tri_m_->busy = 0;                                                                 \
         tri_p_;                                                                           \
