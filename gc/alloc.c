@@ -30,7 +30,7 @@ static gc_mutator *self_checked(void)
 
 static TRI_NOINLINE void leave_runtime(gc_mutator *m)
 {
-    m->pub.in_runtime--;
+    gc_shallower(m);
     if (TRI_UNLIKELY(__atomic_load_n(&m->pub.poll, __ATOMIC_RELAXED)))
         tri_safepoint_slow_();
 }
@@ -51,7 +51,7 @@ static TRI_NOINLINE _Noreturn void out_of_memory(gc_mutator *m, const tri_type *
 {
     tri_heap *h = m->heap;
     if (h->options.out_of_memory) {
-        m->pub.in_runtime--;
+        gc_shallower(m);
         h->options.out_of_memory(h, bytes, h->options.out_of_memory_arg);
     }
     size_t hard = atomic_load_explicit(&h->hard_limit, memory_order_relaxed);
@@ -111,10 +111,10 @@ static void *new_checked(tri_type *type, size_t count, bool array, bool try)
         return p;
     if (!err || err == -ENOMEM) {
         tri_heap *h = m->heap;
-        m->pub.in_runtime--;
+        gc_shallower(m);
         int collected = tri_collect(h);
         m = gc_self();
-        m->pub.in_runtime++;
+        gc_deeper(m);
         p = collected == 0 ? new_once(m, type, count, array, &err) : NULL;
         if (p || try)
             return p;
@@ -126,7 +126,7 @@ static void *new_checked(tri_type *type, size_t count, bool array, bool try)
 void *tri_new_slow_(tri_type *type, size_t count, unsigned flags)
 {
     gc_mutator *m = self_checked();
-    m->pub.in_runtime++;
+    gc_deeper(m);
     TRI_CHECK(m->cache, "an allocating mutator has run tables");
     void *p = new_checked(type, count, flags & TRI_NEW_ARRAY_, flags & TRI_NEW_TRY_);
     leave_runtime(gc_self());
@@ -137,15 +137,17 @@ void *tri_new_slow_(tri_type *type, size_t count, unsigned flags)
 void *tri_make_slow_(tri_type *type)
 {
     gc_mutator *m = self_checked();
-    m->pub.in_runtime++;
-    TRI_SIGNAL_FENCE();
     m->pub.busy = 0;
+    TRI_SIGNAL_FENCE();
+    tri_safepoint_(); /* there is none after the allocation; the thread may be another one */
+    m = gc_self();
+    gc_deeper(m);
     TRI_CHECK(m->cache, "an allocating mutator has run tables");
     void *p = new_checked(type, 1, false, false);
     m = gc_self();
     m->pub.busy = 1;
     TRI_SIGNAL_FENCE();
-    m->pub.in_runtime--;
+    gc_shallower(m);
     return p;
 }
 

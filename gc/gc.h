@@ -87,13 +87,39 @@ heap_cache *gc_unbind(gc_mutator *m);
 void gc_block(gc_mutator *m, uintptr_t sp);
 void gc_unblock(gc_mutator *m);
 
+/* The depth of library calls of the mutator's own thread. The scheduler's monitor reads it from
+ * another one, and takes what the thread did in the runtime over when it sees 0: hence the release. */
+static inline uint32_t gc_depth(const gc_mutator *m)
+{
+    return __atomic_load_n(&m->pub.in_runtime, __ATOMIC_RELAXED);
+}
+static inline void gc_set_depth(gc_mutator *m, uint32_t depth)
+{
+    __atomic_store_n(&m->pub.in_runtime, depth,
+                     __ATOMIC_RELEASE); /* pairs with the monitor's load */
+}
+static inline void gc_deeper(gc_mutator *m)
+{
+    gc_set_depth(m, gc_depth(m) + 1);
+}
+static inline void gc_shallower(gc_mutator *m)
+{
+    gc_set_depth(m, gc_depth(m) - 1);
+}
+
+/* The poll byte, by its own thread. */
+static inline uint8_t gc_polled(const gc_mutator *m)
+{
+    return __atomic_load_n(&m->pub.poll, __ATOMIC_RELAXED);
+}
+
 /* Acknowledges pending handshakes, on the stack m->stack (or none). Any depth of in_runtime. */
 void gc_poll_slow(gc_mutator *m);
 #define GC_POLL_HANDSHAKE 1u /* the collector's bit of pub.poll */
 #define GC_POLL_PREEMPT   2u /* the scheduler's */
 static inline void gc_poll(gc_mutator *m)
 {
-    if (__builtin_expect(__atomic_load_n(&m->pub.poll, __ATOMIC_RELAXED) & GC_POLL_HANDSHAKE, 0))
+    if (__builtin_expect(gc_polled(m) & GC_POLL_HANDSHAKE, 0))
         gc_poll_slow(m);
 }
 /* Sets or clears bits of another thread's poll byte. */
@@ -119,7 +145,7 @@ static inline void gc_transfer(gc_mutator *m, uintptr_t word)
 /* Called by the collector; all may be NULL. */
 typedef struct gc_hooks {
     /* Asks the scheduler to preempt (raise poll is done by the collector itself). */
-    void (*wake_idle)(tri_heap *h);       /* mark work is available: wake idle threads to help */
+    void (*wake_idle)(tri_heap *h); /* mark work is available: wake idle threads to help */
     /* From now on so many collector threads are busy, until the end of marking: the scheduler leaves
      * them as many processors. */
     void (*mark_begin)(tri_heap *h, unsigned threads);

@@ -129,11 +129,11 @@ static void acknowledge_spilled(void *arg, void *sp)
 
 void gc_poll_slow(gc_mutator *m)
 {
-    m->pub.in_runtime++; /* or the handler could acknowledge in the middle of acknowledging */
+    gc_deeper(m); /* or the handler could acknowledge in the middle of acknowledging */
     TRI_SIGNAL_FENCE();
     os_call_spilled(acknowledge_spilled, m);
     TRI_SIGNAL_FENCE();
-    m->pub.in_runtime--;
+    gc_shallower(m);
 }
 
 void tri_safepoint_slow_(void)
@@ -141,10 +141,10 @@ void tri_safepoint_slow_(void)
     gc_mutator *m = gc_self();
     if (m->pub.barrier & TRI_BARRIER_TRAP)
         return;
-    m->pub.in_runtime++;
+    gc_deeper(m);
     gc_poll(m);
-    m->pub.in_runtime--;
-    if (m->pub.poll & GC_POLL_PREEMPT && !m->pub.in_runtime) {
+    gc_shallower(m);
+    if (gc_polled(m) & GC_POLL_PREEMPT && !m->pub.in_runtime) {
         gc_hooks *hooks = &gc_of(m->heap)->hooks;
         if (hooks->preempt)
             hooks->preempt(m);

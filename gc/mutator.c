@@ -209,7 +209,7 @@ void gc_detach(gc_mutator *m)
 {
     struct gc *gc = gc_of(m->heap);
     TRI_CHECK(!m->cache, "a mutator that detaches has given its run tables back");
-    m->pub.in_runtime++;
+    gc_deeper(m);
     os_call_spilled(leave, m);
     unchain(m);
     if (gc->signals)
@@ -297,7 +297,7 @@ void gc_unblock(gc_mutator *m)
 {
     for (gc_mutator *each = m; each; each = each->thread_next) {
         uint32_t state = GC_BLOCKED;
-        each->pub.in_runtime++; /* from RUNNING on the handler could acknowledge, and record */
+        gc_deeper(each); /* from RUNNING on the handler could acknowledge, and record */
         TRI_SIGNAL_FENCE();
         /* Acquire: pairs with the collector's release of ACKING. */
         if (!atomic_compare_exchange_strong_explicit(&each->state, &state, GC_RUNNING,
@@ -307,6 +307,6 @@ void gc_unblock(gc_mutator *m)
             gc_verify_clear_below(each);
         gc_poll(each);
         TRI_SIGNAL_FENCE();
-        each->pub.in_runtime--;
+        gc_shallower(each);
     }
 }

@@ -19,7 +19,7 @@ static void shade_range(tri_heap *h, const uintptr_t *start, size_t count)
     struct gc *gc = gc_of(h);
     gc_mutator *m = gc_mutator_in(h);
     if (m)
-        m->pub.in_runtime++;
+        gc_deeper(m);
     else
         os_mutex_lock(&gc->handshake_lock);
     TRI_SIGNAL_FENCE();
@@ -27,7 +27,7 @@ static void shade_range(tri_heap *h, const uintptr_t *start, size_t count)
         barrier_shade(h, __atomic_load_n(start + i, __ATOMIC_RELAXED));
     TRI_SIGNAL_FENCE();
     if (m)
-        m->pub.in_runtime--;
+        gc_shallower(m);
     else
         os_mutex_unlock(&gc->handshake_lock);
 }

@@ -163,7 +163,7 @@ static void scan_on_resume(gc_mutator *m, gc_stack *s)
     tri_heap *h = m->heap;
     shade_words(h, (uintptr_t *)(s->sp & ~(uintptr_t)7), (uintptr_t *)s->hi);
     for (uint32_t i = 0; i < s->extra_count; i++)
-        barrier_shade(h, (uintptr_t)s->extra[i]);
+        barrier_shade(h, (uintptr_t)__atomic_load_n(&s->extra[i], __ATOMIC_RELAXED));
     atomic_store_explicit(&s->scanned, m->h2, memory_order_relaxed);
     gc_record(m->records, GC_RESUME_SCAN, start, os_now());
 }
@@ -259,7 +259,7 @@ static void mark_still(gc_marker *w, gc_stack *s)
     uintptr_t lo = s->sp & ~(uintptr_t)7;
     gc_mark_filter(w, (const void *)lo, (s->hi - lo) / sizeof(uintptr_t));
     for (uint32_t i = 0; i < s->extra_count; i++)
-        gc_mark_word(w, (uintptr_t)s->extra[i]);
+        gc_mark_word(w, (uintptr_t)__atomic_load_n(&s->extra[i], __ATOMIC_RELAXED));
     /* A stack with nothing on it may have no memory of its own; it is cleared when it is resumed. */
     if (w->gc->heap->options.verify && s->sp != s->hi)
         gc_verify_clear_dead(s->lo, lo);
