@@ -30,22 +30,20 @@ struct blocking {
 /* gc_block() and gc_unblock() take the whole chain of the thread's mutators. */
 void sched_block_thread(uintptr_t sp)
 {
-    gc_mutator *head = gc_self();
-    if (sched_is_trap(head))
+    if (!gc_attached())
         return;
-    for (gc_mutator *mu = head; mu; mu = mu->thread_next)
-        mu->pub.in_runtime++;
-    gc_block(head, sp);
+    gc_mutator *mu = gc_self();
+    gc_deeper(mu);
+    gc_block(mu, sp);
 }
 
 void sched_unblock_thread(void)
 {
-    gc_mutator *head = gc_self();
-    if (sched_is_trap(head))
+    if (!gc_attached()) /* asks whose it is, not what is in it: that is the collector's just now */
         return;
-    gc_unblock(head);
-    for (gc_mutator *mu = head; mu; mu = mu->thread_next)
-        mu->pub.in_runtime--;
+    gc_mutator *mu = gc_self();
+    gc_unblock(mu);
+    gc_shallower(mu);
 }
 
 static void on_thread(void *arg, void *sp)
@@ -124,7 +122,7 @@ static void on_coroutine(void *arg, void *sp)
     gc_unblock(m->mu);
     atomic_store_explicit(&g->state, SCHED_RUNNING, memory_order_relaxed);
     return_p(m, p);
-    gc_self()->pub.in_runtime--;
+    gc_shallower(gc_self());
 }
 
 void sched_blocking(void (*fn)(void *), void *arg)

@@ -109,7 +109,7 @@ static sched_m *enter(void)
     gc_mutator *mu = gc_self();
     if (sched_is_trap(mu))
         os_fatal("a channel was used by a thread that is not attached to a heap");
-    mu->pub.in_runtime++;
+    gc_deeper(mu);
     return NULL;
 }
 

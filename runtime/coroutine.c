@@ -275,7 +275,7 @@ static TRI_NOINLINE int go_from_thread(void (*fn)(void *), void *arg, const char
     sched *s = mu->heap->sched;
     if (!s)
         return -ENOENT;
-    mu->pub.in_runtime++;
+    gc_deeper(mu);
     sched_g *g;
     uint32_t log2 = stack_size ? sched_stack_log2(stack_size) : s->stack_log2;
     int err = sched_g_new(s, NULL, mu, fn, arg, log2, &g);

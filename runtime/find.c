@@ -173,7 +173,7 @@ sched_g *sched_find(sched_m *m)
 {
     for (;;) {
         gc_poll(m->mu);
-        if (m->mu->pub.poll & GC_POLL_PREEMPT)
+        if (gc_polled(m->mu) & GC_POLL_PREEMPT)
             gc_poll_lower(m->mu, GC_POLL_PREEMPT);
         if (stopping(m))
             return NULL;

@@ -75,8 +75,7 @@ void sched_monitor_kick(sched *s, int64_t when)
 {
     /* seq_cst: pairs with the store in sleep_until_told(); what the caller did before is seen by the
      * monitor, or its alarm is seen here. */
-    atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&s->monitor_until, memory_order_seq_cst) <= when)
+    if (atomic_fetch_add_explicit(&s->monitor_until, 0, memory_order_seq_cst) <= when)
         return;
     atomic_fetch_add_explicit(&s->monitor_word, 1, memory_order_seq_cst);
     os_futex_wake(&s->monitor_word, 1);
@@ -134,8 +133,8 @@ static bool take_from(sched_m *m, sched_p *p)
         return false;
     os_membarrier(); /* pairs with sched_enter(); see the essay */
     /* It may run another P by now: p->m is cleared by an M that gives p up, in the runtime. */
-    bool outside =
-        m->mu->pub.in_runtime == 0 && atomic_load_explicit(&p->m, memory_order_relaxed) == m;
+    bool outside = __atomic_load_n(&m->mu->pub.in_runtime, __ATOMIC_ACQUIRE) == 0 &&
+                   atomic_load_explicit(&p->m, memory_order_relaxed) == m;
     if (outside)
         atomic_store_explicit(&p->m, NULL, memory_order_relaxed);
     /* Release: pairs with sched_rejoin(). */

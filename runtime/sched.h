@@ -331,7 +331,7 @@ static inline sched_m *sched_enter(void)
     sched_m *m = sched_self();
     if (TRI_UNLIKELY(!m))
         return NULL;
-    m->mu->pub.in_runtime++;
+    gc_deeper(m->mu);
     /* The order of this store and the load below is made by the monitor's membarrier. */
     TRI_SIGNAL_FENCE();
     if (TRI_UNLIKELY(atomic_load_explicit(&m->lost, memory_order_relaxed) != SCHED_OWN)) {
@@ -346,9 +346,9 @@ static inline void sched_leave(void)
 {
     gc_mutator *mu = gc_self();
     TRI_SIGNAL_FENCE();
-    uint32_t depth = mu->pub.in_runtime - 1;
-    mu->pub.in_runtime = depth;
-    if (TRI_UNLIKELY(mu->pub.poll) && !depth)
+    uint32_t depth = gc_depth(mu) - 1;
+    gc_set_depth(mu, depth);
+    if (TRI_UNLIKELY(gc_polled(mu)) && !depth)
         sched_leave_slow();
 }
 

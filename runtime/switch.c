@@ -71,7 +71,7 @@ static inline sched_m *arrive(sched_m *m)
 {
     sched_g *prev = m->prev;
     sched_fiber_arrive(m->g ? &m->g->fiber : &m->fiber, prev ? &prev->fiber : &m->fiber);
-    TRI_ASSERT(m->mu->pub.in_runtime == 1, "every switch is made one call deep in the runtime");
+    TRI_ASSERT(gc_depth(m->mu) == 1, "every switch is made one call deep in the runtime");
     if (!m->g)
         m->mu->stack = NULL; /* the M's own stack has no managed pointers */
     m->prev = NULL;
@@ -104,7 +104,7 @@ static void enter(sched_m *m, sched_g *g)
 void sched_switch(sched_m *m, sched_g *next, sched_after after)
 {
     sched_g *g = m->g;
-    TRI_ASSERT(m->mu->pub.in_runtime == 1, "every switch is made one call deep in the runtime");
+    TRI_ASSERT(gc_depth(m->mu) == 1, "every switch is made one call deep in the runtime");
     m->prev = g;
     m->after = after;
     bool dies = after == SCHED_AFTER_EXIT;
@@ -187,7 +187,7 @@ static sched_m *ready_m(const sched *s)
     if (sched_is_trap(mu) || !mu->runtime)
         return NULL;
     sched_m *m = mu->runtime;
-    return m->kind == SCHED_KIND_M && m->sched == s && m->p && mu->pub.in_runtime ? m : NULL;
+    return m->kind == SCHED_KIND_M && m->sched == s && m->p && gc_depth(mu) ? m : NULL;
 }
 
 /* Queues g and returns the M it was queued on, or NULL if that was the global queue. */
@@ -299,17 +299,17 @@ void sched_preempt(gc_mutator *mu)
         gc_poll_lower(mu, GC_POLL_PREEMPT);
         return;
     }
-    if (m->mu->pub.in_runtime == 1)
+    if (gc_depth(m->mu) == 1)
         preempt(m);
-    gc_self()->pub.in_runtime--;
+    gc_shallower(gc_self());
 }
 
 static void leave_thread(gc_mutator *mu)
 {
-    mu->pub.in_runtime++;
+    gc_deeper(mu);
     gc_poll(mu);
     gc_poll_lower(mu, GC_POLL_PREEMPT);
-    mu->pub.in_runtime--;
+    gc_shallower(mu);
 }
 
 void sched_leave_slow(void)
@@ -320,15 +320,15 @@ void sched_leave_slow(void)
         return;
     }
     gc_poll(m->mu);
-    if (m->mu->pub.poll & GC_POLL_PREEMPT)
+    if (gc_polled(m->mu) & GC_POLL_PREEMPT)
         preempt(m);
-    gc_self()->pub.in_runtime--;
+    gc_shallower(gc_self());
 }
 
 void sched_switch_deep(sched_m *m, sched_after after)
 {
-    uint32_t depth = m->mu->pub.in_runtime;
-    m->mu->pub.in_runtime = 1;
+    uint32_t depth = gc_depth(m->mu);
+    gc_set_depth(m->mu, 1);
     sched_switch(m, NULL, after);
-    gc_self()->pub.in_runtime = depth;
+    gc_set_depth(gc_self(), depth);
 }

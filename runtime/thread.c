@@ -84,7 +84,7 @@ int tri_attach(tri_heap *heap)
     int err = attach(heap, &mu);
     if (err)
         return err;
-    mu->pub.in_runtime--;
+    gc_shallower(mu);
     return 0;
 }
 
@@ -93,7 +93,7 @@ int tri_detach(tri_heap *heap)
     gc_mutator *mu = sched_self() ? NULL : gc_mutator_in(heap);
     if (!mu)
         return -EPERM;
-    mu->pub.in_runtime++;
+    gc_deeper(mu);
     thread_record *r = mu->runtime;
     heap_cache *c = gc_unbind(mu);
     heap_cache_free(c);
@@ -135,12 +135,12 @@ int tri_stack_switch(void *lo, void *hi)
         return -EINVAL;
     for (; mu; mu = mu->thread_next) {
         thread_record *r = mu->runtime;
-        mu->pub.in_runtime++;
+        gc_deeper(mu);
         TRI_SIGNAL_FENCE();
         r->stack.lo = l;
         r->stack.hi = u;
         TRI_SIGNAL_FENCE();
-        mu->pub.in_runtime--;
+        gc_shallower(mu);
     }
     return 0;
 }
@@ -182,7 +182,7 @@ static void thread_main(void *arg)
     gc_transfer(mu, (uintptr_t)value);
     t->arg = NULL;
     announce(t, 0);
-    mu->pub.in_runtime--;
+    gc_shallower(mu);
     fn(value);
     tri_detach(heap);
 }

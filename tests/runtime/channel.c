@@ -286,7 +286,7 @@ static void receive_large(void *arg)
     tri_waitgroup_done(&wg);
 }
 
-static volatile bool collecting;
+static _Atomic bool collecting;
 
 static void collect_all_the_time(void *arg)
 {

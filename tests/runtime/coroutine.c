@@ -205,7 +205,7 @@ Test(coroutine, those_that_yield_take_turns)
     run_on(1, two_yielders, NULL);
 }
 
-static volatile bool pair_runs;
+static _Atomic bool pair_runs;
 
 static void hot_pair(void *arg)
 {
@@ -239,7 +239,7 @@ Test(coroutine, two_that_wake_each_other_do_not_starve_a_third, .timeout = 60)
 /* ---- stealing ---------------------------------------------------------------------------------------- */
 
 static _Atomic int seen_threads;
-static int tids[64];
+static _Atomic int tids[64];
 
 static void note_thread(void *arg)
 {
@@ -314,7 +314,7 @@ Test(coroutine, those_that_have_not_ended_when_main_returns_are_abandoned)
         run_on(2, abandon, &never);
 }
 
-static volatile bool spin;
+static _Atomic bool spin;
 
 static void spin_without_calls(void *arg)
 {

