@@ -23,13 +23,14 @@ Test(sleep, never_ends_early)
     sleeps_long_enough(NULL); /* a thread that is attached to nothing */
 }
 
-static int order[200];
+static int order[100];
+static int64_t base; /* when the first shall wake: all sleep by then */
 static _Atomic int next;
 
 static void sleep_by_number(void *arg)
 {
     int n = (int)(intptr_t)arg;
-    tri_sleep((10 + n) * MS / 2);
+    tri_sleep(base + n * MS / 2 - os_now());
     order[next++] = n;
     tri_waitgroup_done(&wg);
 }
@@ -37,6 +38,7 @@ static void sleep_by_number(void *arg)
 static void sleep_in_order(void *arg)
 {
     (void)arg;
+    base = os_now() + FEWER(50, 500) * MS;
     tri_waitgroup_add(&wg, 100);
     for (intptr_t i = 0; i < 100; i++)
         tri_go(sleep_by_number, (void *)(i * 37 % 100));
