@@ -133,7 +133,9 @@ static bool round_is_clean(struct gc *gc)
         return false;
     }
     gc_handshake(gc, GC_STEP_ROUND, gc->target);
-    if (!gc_mark_work_left(gc) &&
+    /* The queues first, then `active`: a marker that emptied one may not have come to DIRTY yet, but is
+     * counted until it has. */
+    if (!gc_mark_work_left(gc) && atomic_load_explicit(&gc->active, memory_order_seq_cst) == 1 &&
         atomic_compare_exchange_strong_explicit(&h->term, &clean, TERM_DONE, memory_order_seq_cst,
                                                 memory_order_relaxed))
         return true;

@@ -96,8 +96,9 @@ static bool take_grey(gc_marker *w)
     tri_heap *h = w->gc->heap;
     if (!atomic_load_explicit(&h->grey, memory_order_relaxed))
         return false;
-    /* Acquire: pairs with the release of heap_grey_push. */
-    heap_span *s = atomic_exchange_explicit(&h->grey, NULL, memory_order_acquire);
+    /* Acquire: pairs with the release of heap_grey_push. Release: whoever finds the queue empty in
+     * gc_mark_work_left() finds us counted in `active`. */
+    heap_span *s = atomic_exchange_explicit(&h->grey, NULL, memory_order_acq_rel);
     bool any = s != NULL;
     while (s) {
         heap_span *next = s->grey_next;

@@ -194,12 +194,23 @@ static void drain(gc_verifier *v, uint64_t *head)
 
 /* ---- roots --------------------------------------------------------------------------------------------------- */
 
+/* The library's own slow paths, which interrupt the program anywhere, leave addresses of spans in dead
+ * registers and stack slots, and that of the heap; they are those of first slots, too. */
+static void reach_conservatively(gc_verifier *v, uintptr_t word)
+{
+    heap_ref ref;
+    if (heap_find(v->heap, word, &ref) && word == ref.span->base &&
+        !heap_is_marked(ref.span, ref.index))
+        return;
+    reach(v, word, 0);
+}
+
 __attribute__((no_sanitize("address", "thread"))) static void reach_stack(gc_verifier *v,
                                                                           const gc_stack *s,
                                                                           uintptr_t sp)
 {
     for (uintptr_t p = sp & ~(uintptr_t)7; p + 8 <= s->hi; p += 8)
-        reach(v, *(uintptr_t *)p, 0);
+        reach_conservatively(v, *(uintptr_t *)p);
     for (uint32_t i = 0; i < s->extra_count; i++)
         reach(v, (uintptr_t)s->extra[i], 0);
 }
@@ -207,7 +218,7 @@ __attribute__((no_sanitize("address", "thread"))) static void reach_stack(gc_ver
 static void reach_registers(void *arg, const uintptr_t *words, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        reach(arg, words[i], 0);
+        reach_conservatively(arg, words[i]);
 }
 
 static void reach_parked(void *arg, gc_stack *s)
