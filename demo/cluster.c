@@ -95,25 +95,25 @@ static bool edge_check(graph_worker *w, graph_node *n)
     return node_check(w, edge->to, "at the end of an edge");
 }
 
-static bool subtree_check(graph_worker *w, graph_node *n, const graph_node *root, uint64_t position)
+static bool subtree_check(graph_worker *w, graph_node *n, uint64_t cluster, uint64_t version,
+                          uint64_t position)
 {
-    if (!n || n->position != position || n->cluster != root->cluster ||
-        n->version != root->version) {
+    if (!n || n->position != position || n->cluster != cluster || n->version != version) {
         demo_fault(w->d, "graph: node %llu of cluster %llu is missing",
-                   (unsigned long long)position, (unsigned long long)root->cluster);
+                   (unsigned long long)position, (unsigned long long)cluster);
         return false;
     }
     if (!node_check(w, n, "of a cluster") || !edge_check(w, n))
         return false;
     if (2 * position + 2 >= GRAPH_NODES)
         return true;
-    return subtree_check(w, n->child[0], root, 2 * position + 1) &&
-           subtree_check(w, n->child[1], root, 2 * position + 2);
+    return subtree_check(w, n->child[0], cluster, version, 2 * position + 1) &&
+           subtree_check(w, n->child[1], cluster, version, 2 * position + 2);
 }
 
 bool graph_cluster_check(graph_worker *w, graph_node *cluster)
 {
-    return subtree_check(w, cluster, cluster, 0);
+    return subtree_check(w, cluster, cluster->cluster, cluster->version, 0);
 }
 
 uint64_t graph_cluster_sum(uint64_t cluster, uint64_t version)

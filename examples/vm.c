@@ -30,9 +30,9 @@ typedef struct pair {
     value head, tail;
 } pair;
 
-static void trace_value(tri_tracer *tracer, value *slot)
+static void trace_value(tri_tracer *tracer, const value *slot)
 {
-    value v = (value)tri_load((void **)slot);
+    value v = (value)tri_load((void *const *)slot);
     if (!IS_INT(v))
         tri_trace(tracer, (void *)v);
 }
@@ -40,7 +40,7 @@ static void trace_value(tri_tracer *tracer, value *slot)
 static void trace_pair(tri_tracer *tracer, void *object, size_t size)
 {
     (void)size;
-    pair *p = object;
+    const pair *p = object;
     trace_value(tracer, &p->head);
     trace_value(tracer, &p->tail);
 }

@@ -50,8 +50,7 @@ static __attribute__((noinline)) void dive(diver *d, uint64_t number)
 
 static void dive_for(diver *d)
 {
-    char here = 0;
-    d->top = &here;
+    d->top = __builtin_frame_address(0);
     while (!stress_over(d->deadline)) {
         dive(d, 0);
         d->dives++;
