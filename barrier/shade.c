@@ -16,6 +16,7 @@
  */
 #include "barrier/barrier.h"
 
+#include "heap/prefetch.h"
 #include "os/clock.h"
 #include "os/report.h"
 
@@ -50,11 +51,17 @@ void barrier_shade(tri_heap *h, uintptr_t word)
     barrier_note_work(h);
 }
 
+/* Word by word the misses would add up to most of the interruption. */
 static void drain(gc_mutator *m)
 {
+    const tri_heap *h = m->heap;
     uint32_t n = m->nbuffer;
     for (uint32_t i = 0; i < n; i++)
-        __builtin_prefetch(&m->heap->pages[(m->buffer[i] - m->heap->base) >> HEAP_PAGE_SHIFT]);
+        heap_prefetch_page(h, m->buffer[i]);
+    for (uint32_t i = 0; i < n; i++)
+        heap_prefetch_span(h, m->buffer[i]);
+    for (uint32_t i = 0; i < n; i++)
+        heap_prefetch_bits(h, m->buffer[i]);
     for (uint32_t i = 0; i < n; i++)
         barrier_shade(m->heap, m->buffer[i]);
     m->nbuffer = 0;

@@ -19,6 +19,7 @@
 #include <errno.h>
 
 #include "gc/state.h"
+#include "heap/prefetch.h"
 #include "os/clock.h"
 #include "os/memory.h"
 #include "os/vm.h"
@@ -169,33 +170,16 @@ void gc_mark_word(gc_marker *w, uintptr_t word)
 #define AHEAD_SPAN 16
 #define AHEAD_BITS 8
 
-static inline void prefetch_bits(const tri_heap *h, uintptr_t p)
-{
-    const heap_span *s = heap_span_at(h, (p - h->base) >> HEAP_PAGE_SHIFT);
-    if (!s)
-        return;
-    uint32_t i = (uint32_t)(((uint64_t)(p - s->base) * s->magic) >> 32);
-    __builtin_prefetch(&s->alloc[i / 64]);
-    __builtin_prefetch(&s->mark[i / 64], 1);
-}
-
-static inline void prefetch_span(const tri_heap *h, uintptr_t p)
-{
-    uint32_t id = atomic_load_explicit(&h->pages[(p - h->base) >> HEAP_PAGE_SHIFT].span,
-                                       memory_order_relaxed);
-    __builtin_prefetch(h->spans[id]);
-}
-
 void gc_mark_words(gc_marker *w, const uintptr_t *words, size_t n)
 {
     const tri_heap *h = w->gc->heap;
     for (size_t i = 0; i < n; i++) {
         if (i + AHEAD_PAGE < n)
-            __builtin_prefetch(&h->pages[(words[i + AHEAD_PAGE] - h->base) >> HEAP_PAGE_SHIFT]);
+            heap_prefetch_page(h, words[i + AHEAD_PAGE]);
         if (i + AHEAD_SPAN < n)
-            prefetch_span(h, words[i + AHEAD_SPAN]);
+            heap_prefetch_span(h, words[i + AHEAD_SPAN]);
         if (i + AHEAD_BITS < n)
-            prefetch_bits(h, words[i + AHEAD_BITS]);
+            heap_prefetch_bits(h, words[i + AHEAD_BITS]);
         gc_mark_word(w, words[i]);
     }
 }
