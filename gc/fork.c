@@ -40,13 +40,18 @@ static void lock_blocked(void *arg, void *sp)
     gc_unblock(m);
 }
 
-static void prepare_heap(tri_heap *h)
+static void stop_handshakes(tri_heap *h)
 {
     struct gc *gc = gc_of(h);
     if (gc_attached())
         os_call_spilled(lock_blocked, gc);
     else
         os_mutex_lock(&gc->handshake_lock);
+}
+
+static void lock_heap(tri_heap *h)
+{
+    struct gc *gc = gc_of(h);
     if (gc->hooks.fork_prepare)
         gc->hooks.fork_prepare(h);
     os_mutex_lock(&gc->request_lock);
@@ -58,11 +63,15 @@ static void prepare_heap(tri_heap *h)
     gc_summary_lock(gc);
 }
 
+/* Handshakes of all heaps first: one of them may wait for a thread that is in several heaps and would
+ * never acknowledge if it waited for a lock that we have taken. */
 static void prepare(void)
 {
     os_mutex_lock(&list_lock);
     for (tri_heap *h = list; h; h = gc_of(h)->fork_next)
-        prepare_heap(h);
+        stop_handshakes(h);
+    for (tri_heap *h = list; h; h = gc_of(h)->fork_next)
+        lock_heap(h);
 }
 
 /* ---- parent ------------------------------------------------------------------------------------------ */

@@ -101,9 +101,11 @@ static inline void gc_set_depth(gc_mutator *m, uint32_t depth)
 static inline void gc_deeper(gc_mutator *m)
 {
     gc_set_depth(m, gc_depth(m) + 1);
+    TRI_SIGNAL_FENCE(); /* nothing that the handler changes is read before */
 }
 static inline void gc_shallower(gc_mutator *m)
 {
+    TRI_SIGNAL_FENCE(); /* as in gc_deeper() */
     gc_set_depth(m, gc_depth(m) - 1);
 }
 

@@ -12,23 +12,31 @@
 #include "gc/state.h"
 #include "os/memory.h"
 
-/* No cycle may end between looking a word up and marking it: an attached thread acknowledges nothing in
- * here, one that is not attached keeps the collector from its next handshake. */
-static void shade_range(tri_heap *h, const uintptr_t *start, size_t count)
+/* An attached thread acknowledges nothing in here: no cycle may end between looking a word up and marking
+ * it, and verify=1 must not find the lock held by a thread that it has stopped. */
+static gc_mutator *enter(tri_heap *h)
 {
-    struct gc *gc = gc_of(h);
     gc_mutator *m = gc_mutator_in(h);
     if (m)
         gc_deeper(m);
-    else
-        os_mutex_lock(&gc->handshake_lock);
-    TRI_SIGNAL_FENCE();
-    for (size_t i = 0; i < count; i++)
-        barrier_shade(h, __atomic_load_n(start + i, __ATOMIC_RELAXED));
-    TRI_SIGNAL_FENCE();
+    return m;
+}
+
+static void leave(gc_mutator *m)
+{
     if (m)
         gc_shallower(m);
-    else
+}
+
+/* A thread that is not attached keeps the collector from its next handshake instead. */
+static void shade_range(tri_heap *h, const gc_mutator *m, const uintptr_t *start, size_t count)
+{
+    struct gc *gc = gc_of(h);
+    if (!m)
+        os_mutex_lock(&gc->handshake_lock);
+    for (size_t i = 0; i < count; i++)
+        barrier_shade(h, __atomic_load_n(start + i, __ATOMIC_RELAXED));
+    if (!m)
         os_mutex_unlock(&gc->handshake_lock);
 }
 
@@ -43,17 +51,20 @@ int tri_root_add(tri_heap *h, void *start, size_t count)
         return -ENOMEM;
     root->start = start;
     root->count = count;
+    gc_mutator *m = enter(h);
     os_mutex_lock(&gc->roots_lock);
     root->next = gc->roots;
     gc->roots = root;
     os_mutex_unlock(&gc->roots_lock);
-    shade_range(h, start, count);
+    shade_range(h, m, start, count);
+    leave(m);
     return 0;
 }
 
 int tri_root_remove(tri_heap *h, void *start)
 {
     struct gc *gc = gc_of(h);
+    gc_mutator *m = enter(h);
     os_mutex_lock(&gc->roots_lock);
     gc_root **at = &gc->roots;
     while (*at && (*at)->start != start)
@@ -62,9 +73,11 @@ int tri_root_remove(tri_heap *h, void *start)
     if (root)
         *at = root->next;
     os_mutex_unlock(&gc->roots_lock);
+    if (root)
+        shade_range(h, m, root->start, root->count);
+    leave(m);
     if (!root)
         return -ENOENT;
-    shade_range(h, root->start, root->count);
     os_free(root, sizeof *root);
     return 0;
 }

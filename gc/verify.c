@@ -279,13 +279,13 @@ void gc_verify(struct gc *gc)
     atomic_store_explicit(&gc->verify_stop, 1, memory_order_release);
     gc_handshake(gc, GC_STEP_VERIFY, gc->target);
     /* Nobody attaches, detaches or registers a root meanwhile. */
+    os_mutex_lock(&gc->roots_lock); /* in the order of gc/fork.c */
     os_mutex_lock(&gc->lock);
-    os_mutex_lock(&gc->roots_lock);
     v->tail = 0;
     walk_all(gc, v);
     os_release(v->queue, (v->tail * sizeof(entry) + 4095) & ~(size_t)4095);
     os_release(v->seen, v->seen_size);
-    os_mutex_unlock(&gc->roots_lock);
     release_all(gc);
     os_mutex_unlock(&gc->lock);
+    os_mutex_unlock(&gc->roots_lock);
 }
