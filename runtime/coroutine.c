@@ -275,6 +275,8 @@ static TRI_NOINLINE int go_from_thread(void (*fn)(void *), void *arg, const char
     sched *s = mu->heap->sched;
     if (!s)
         return -ENOENT;
+    if (s->forked)
+        return -ECHILD;
     gc_deeper(mu);
     sched_g *g;
     uint32_t log2 = stack_size ? sched_stack_log2(stack_size) : s->stack_log2;
@@ -292,6 +294,10 @@ static int go(void (*fn)(void *), void *arg, const char *name, size_t stack_size
     if (stack_size > (size_t)1 << SCHED_STACK_MAX_LOG2)
         return -EINVAL;
     sched_m *m = sched_enter();
+    if (m && TRI_UNLIKELY(m->sched->forked)) {
+        sched_leave();
+        return -ECHILD;
+    }
     return TRI_LIKELY(m) ? go_from_m(m, fn, arg, name, stack_size)
                          : go_from_thread(fn, arg, name, stack_size);
 }

@@ -191,6 +191,8 @@ sched_g *sched_find(sched_m *m)
                 return g;
             continue;
         }
+        if (TRI_UNLIKELY(m->sched->forked))
+            sched_fork_nothing_to_run();
         if (gc_help_mark(m->sched->heap, m->mu, HELP_NS))
             continue;
         give_up(m);

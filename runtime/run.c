@@ -14,6 +14,7 @@
 
 #include "os/membarrier.h"
 #include "os/memory.h"
+#include "os/vm.h"
 #include "runtime/sched.h"
 
 static os_mutex hooks_lock;
@@ -52,6 +53,23 @@ static void hook_mark_end(tri_heap *h)
     os_mutex_unlock(&hooks_lock);
 }
 
+/* At least a page for each stack that is somebody's; deeper ones are not known. */
+static uint64_t hook_stack_bytes(tri_heap *h)
+{
+    sched_stats st;
+    os_mutex_lock(&hooks_lock);
+    bool any = sched_read_stats(h, &st, false);
+    os_mutex_unlock(&hooks_lock);
+    return any ? (st.stacks - st.unused_stacks) * os_page_size() : 0;
+}
+
+/* hooks_lock guards one word, which is whole in the child whoever held it. */
+static void hook_fork_child(tri_heap *h)
+{
+    hooks_lock = (os_mutex)OS_MUTEX_INIT;
+    sched_fork_child(h);
+}
+
 static void set_sched(tri_heap *h, sched *s)
 {
     os_mutex_lock(&hooks_lock);
@@ -66,6 +84,10 @@ static void set_hooks(tri_heap *h)
         .mark_begin = hook_mark_begin,
         .mark_end = hook_mark_end,
         .procs = hook_procs,
+        .stack_bytes = hook_stack_bytes,
+        .fork_prepare = sched_fork_prepare,
+        .fork_release = sched_fork_release,
+        .fork_child = hook_fork_child,
         .blocking = sched_blocking,
         .preempt = sched_preempt,
     };

@@ -250,6 +250,7 @@ struct sched {
     uint32_t stack_log2; /* default stack size */
     bool owns_heap;      /* frees the heap with itself */
     bool can_demote;     /* the system has os_membarrier() */
+    bool forked;         /* this is the child of a fork */
 
     /* Everybody reads these on slow paths. */
     _Atomic bool stopping;
@@ -533,6 +534,13 @@ static inline void sched_monitor_watch(sched_p *p)
                      SCHED_MONITOR_FAST))
         sched_monitor_go_fast(p->sched);
 }
+
+/* ---- fork.c: hooks of the collector's fork handlers -------------------------------------------------- */
+
+void sched_fork_prepare(tri_heap *h);
+void sched_fork_release(tri_heap *h);
+void sched_fork_child(tri_heap *h);
+_Noreturn void sched_fork_nothing_to_run(void);
 
 /* ---- stats.c ------------------------------------------------------------------------------------ */
 

@@ -39,7 +39,8 @@ TRI_API int tri_sched_stop(tri_heap *heap);
 
 /* Starts fn(arg) as a coroutine on the scheduler of the current heap, from one of its coroutines or
  * from an attached thread. -ENOMEM. -EPERM: the caller is not attached. -ENOENT: the current heap
- * has no scheduler. */
+ * has no scheduler. -ECHILD: this is the child of a fork(): there the coroutine that forked goes on
+ * alone, without others to wait for; it may allocate, make blocking calls, and call exec or exit. */
 TRI_API int tri_go(void (*fn)(void *), void *arg);
 /* The same with a stack of at least `stack_size` bytes. 0: the heap's default. -EINVAL: more than
  * 1 GiB. */

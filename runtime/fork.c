@@ -1,0 +1,71 @@
+/* fork(): the scheduler in the child.
+ *
+ * Before the fork all locks are taken, so that nothing under them is half changed in the child. There,
+ * one thread is left, and with it at most one M. Its coroutine goes on: it may allocate, store, make
+ * blocking calls, and call exec or exit, which is what nearly all children do. All other coroutines
+ * stay behind with the parent: running copies of them would do everything twice. So the queues and
+ * the timers are emptied, nothing new is started (-ECHILD), and a coroutine that parks or ends in the
+ * child, and would leave nothing to run, ends the process with a line that says so.
+ *
+ * Rejected: to start the scheduler anew in the child, with threads and all, on behalf of programs that
+ * fork and stay. They can call tri_run() there, which makes a heap of its own.
+ */
+#include "os/report.h"
+#include "runtime/sched.h"
+
+void sched_fork_prepare(tri_heap *h)
+{
+    sched *s = h->sched;
+    if (!s)
+        return;
+    os_mutex_lock(&s->machines_lock);
+    os_mutex_lock(&s->pool_lock);
+    os_mutex_lock(&s->stacks_lock);
+    os_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->nprocs; i++)
+        os_mutex_lock(&s->ps[i].timers.lock);
+}
+
+void sched_fork_release(tri_heap *h)
+{
+    sched *s = h->sched;
+    if (!s)
+        return;
+    for (uint32_t i = s->nprocs; i-- > 0;)
+        os_mutex_unlock(&s->ps[i].timers.lock);
+    os_mutex_unlock(&s->lock);
+    os_mutex_unlock(&s->stacks_lock);
+    os_mutex_unlock(&s->pool_lock);
+    os_mutex_unlock(&s->machines_lock);
+}
+
+static void empty_queues(sched_p *p)
+{
+    atomic_store_explicit(&p->runnext, NULL, memory_order_relaxed);
+    atomic_store_explicit(&p->tail, atomic_load_explicit(&p->head, memory_order_relaxed),
+                          memory_order_relaxed);
+    p->timers.count = 0;
+    atomic_store_explicit(&p->timers.next, INT64_MAX, memory_order_relaxed);
+}
+
+/* The locks are still held. Ps in the idle list stay there, so that none is ever woken. */
+void sched_fork_child(tri_heap *h)
+{
+    sched *s = h->sched;
+    if (!s)
+        return;
+    s->forked = true;
+    s->first = s->last = NULL;
+    atomic_store_explicit(&s->nglobal, 0, memory_order_relaxed);
+    atomic_store_explicit(&s->nidle, 0, memory_order_relaxed);
+    s->idle_ps = NULL;
+    s->idle_ms = NULL;
+    s->nidle_ms = 0;
+    for (uint32_t i = 0; i < s->nprocs; i++)
+        empty_queues(&s->ps[i]);
+}
+
+_Noreturn void sched_fork_nothing_to_run(void)
+{
+    os_fatal("in the child of a fork a coroutine waits or has ended, and no other is left");
+}
