@@ -241,8 +241,6 @@ struct sched {
     /* Constant. */
     tri_heap *heap;
     sched_p *ps;
-    void *ps_memory; /* what ps was cut from */
-    size_t ps_memory_size;
     uint32_t nprocs;
     uint32_t stack_log2; /* default stack size */
     bool owns_heap;      /* frees the heap with itself */

@@ -96,6 +96,23 @@ static void set_hooks(tri_heap *h)
 
 /* ---- creation ---------------------------------------------------------------------------------- */
 
+/* Zeroed, and aligned to cache lines; what was allocated lies in the word before. */
+static void *lines_alloc(size_t size)
+{
+    char *whole = os_alloc(size + 2 * TRI_CACHE_LINE);
+    if (!whole)
+        return NULL;
+    uintptr_t at = ((uintptr_t)whole + 2 * TRI_CACHE_LINE - 1) & ~(uintptr_t)(TRI_CACHE_LINE - 1);
+    ((void **)at)[-1] = whole;
+    return (void *)at;
+}
+
+static void lines_free(void *p, size_t size)
+{
+    if (p)
+        os_free(((void **)p)[-1], size + 2 * TRI_CACHE_LINE);
+}
+
 static void free_p(sched_p *p)
 {
     if (p->cache)
@@ -116,13 +133,10 @@ static int init_p(sched *s, uint32_t i)
 
 static int new_ps(sched *s)
 {
-    size_t size = s->nprocs * sizeof *s->ps;
-    s->ps_memory_size = size + 64;
-    s->ps_memory = os_alloc(s->ps_memory_size);
+    s->ps = lines_alloc(s->nprocs * sizeof *s->ps);
     s->spare = os_alloc(s->nprocs * sizeof *s->spare);
-    if (!s->ps_memory || !s->spare)
+    if (!s->ps || !s->spare)
         return -ENOMEM;
-    s->ps = (sched_p *)(((uintptr_t)s->ps_memory + 63) & ~(uintptr_t)63);
     for (uint32_t i = 0; i < s->nprocs; i++) {
         int err = init_p(s, i);
         if (err)
@@ -151,9 +165,8 @@ static void free_sched(sched *s)
     free_machines(s);
     if (s->spare)
         os_free(s->spare, s->nprocs * sizeof *s->spare);
-    if (s->ps_memory)
-        os_free(s->ps_memory, s->ps_memory_size);
-    os_free(s, sizeof *s);
+    lines_free(s->ps, s->nprocs * sizeof *s->ps);
+    lines_free(s, sizeof *s);
 }
 
 bool sched_unref(sched *s)
@@ -180,7 +193,7 @@ static int start_monitor(sched *s)
 
 static int new_sched(tri_heap *h, unsigned procs, sched **out)
 {
-    sched *s = os_alloc(sizeof *s);
+    sched *s = lines_alloc(sizeof *s);
     if (!s)
         return -ENOMEM;
     s->heap = h;
@@ -210,7 +223,7 @@ fail:
     free_sched(s);
     return err;
 fail_overflow:
-    os_free(s, sizeof *s);
+    lines_free(s, sizeof *s);
     return err;
 }
 
