@@ -26,6 +26,7 @@
 #include "gc/state.h"
 #include "os/clock.h"
 #include "os/context.h"
+#include "os/fence.h"
 #include "os/report.h"
 
 #define SPIN_NS     ((int64_t)15000)
@@ -87,7 +88,7 @@ static void acknowledge_one(struct gc *gc, gc_mutator *m, uint64_t epoch, uintpt
 {
     gc_step step = (gc_step)atomic_load_explicit(&gc->step, memory_order_relaxed);
     perform(m, step, sp, ucontext);
-    atomic_thread_fence(memory_order_seq_cst);
+    os_fence(memory_order_seq_cst);
     atomic_store_explicit(&m->acked, epoch, memory_order_release);
 }
 
@@ -195,7 +196,7 @@ static bool acknowledge_for(struct gc *gc, gc_mutator *m, uint64_t epoch)
     if (atomic_load_explicit(&m->acked, memory_order_relaxed) != epoch) {
         gc_step step = (gc_step)atomic_load_explicit(&gc->step, memory_order_relaxed);
         perform(m, step, m->blocked_sp, NULL);
-        atomic_thread_fence(memory_order_seq_cst);
+        os_fence(memory_order_seq_cst);
         atomic_store_explicit(&m->acked, epoch, memory_order_release);
         gc_poll_lower(m, GC_POLL_HANDSHAKE);
         if (step == GC_STEP_VERIFY)
@@ -272,7 +273,7 @@ void gc_handshake(struct gc *gc, gc_step step, gc_target target)
             break;
         wait_for_acks(now, start);
     }
-    atomic_thread_fence(memory_order_seq_cst);
+    os_fence(memory_order_seq_cst);
     os_mutex_unlock(&gc->handshake_lock);
     gc_book_measure(gc->book, GC_REACH, os_now() - start);
 }

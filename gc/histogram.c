@@ -14,6 +14,7 @@
  * Adding uses locked instructions though most histograms have one writer: a reset from elsewhere
  * could otherwise be undone by the writer's store of an older count.
  */
+#include "os/fence.h"
 #include "gc/interruption.h"
 #include "os/assert.h"
 
@@ -63,7 +64,7 @@ void gc_histogram_add(gc_histogram *h, int64_t ns)
     add(&h->sum, v);
     add(&h->count, 1);
     /* Pairs with the fence in gc_histogram_merge(): who counts a value knows a max that covers it. */
-    atomic_thread_fence(memory_order_release);
+    os_fence(memory_order_release);
     add(&h->bucket[bucket_of(v)], 1);
 }
 
@@ -77,7 +78,7 @@ void gc_histogram_merge(gc_histogram *into, const gc_histogram *from)
         add(&into->bucket[i], n);
         count += n;
     }
-    atomic_thread_fence(memory_order_acquire); /* pairs with gc_histogram_add() */
+    os_fence(memory_order_acquire); /* pairs with gc_histogram_add() */
     add(&into->count, count);
     add(&into->sum, load(&from->sum));
     raise_to(&into->max, load(&from->max));

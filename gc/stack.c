@@ -207,6 +207,8 @@ void gc_stack_resume(gc_mutator *m, gc_stack *s)
     m->stack = s;
     if (TRI_UNLIKELY(m->pub.barrier)) {
         resume_with_barrier(m, s);
+        if (m->heap->options.verify)
+            gc_verify_clear_dead(s->lo, s->sp & ~(uintptr_t)7);
         return;
     }
     /* Acquire: pairs with gc_stack_park() and with the collector, which left it PARKED. */

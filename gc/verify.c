@@ -86,6 +86,19 @@ __attribute__((no_sanitize("address", "thread"))) void gc_verify_clear_dead(uint
         *p = 0;
 }
 
+/* A leaf: below the stack pointer there is nothing of its own but the red zone. */
+__attribute__((noinline, no_sanitize("address", "thread"))) static void clear_below_here(uintptr_t lo)
+{
+    uintptr_t sp;
+#if defined(__x86_64__)
+    __asm__ volatile("movq %%rsp, %0" : "=r"(sp));
+#else
+    __asm__ volatile("mov %0, sp" : "=r"(sp));
+#endif
+    for (uintptr_t p = lo; p < sp - 128; p += sizeof(uintptr_t))
+        *(volatile uintptr_t *)p = 0;
+}
+
 /* On the mutator's own stack: everything below this function's frame. */
 TRI_NOINLINE void gc_verify_clear_below(gc_mutator *m)
 {
@@ -93,8 +106,11 @@ TRI_NOINLINE void gc_verify_clear_below(gc_mutator *m)
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     if (!s || here < s->lo || here > s->hi)
         return;
-    /* Room for the frame of the clearing function itself. */
-    gc_verify_clear_dead(s->lo, (here - 1024) & ~(uintptr_t)7);
+    /* Whole pages by a system call, whose frames are in those that are left. */
+    uintptr_t page = (here & ~(uintptr_t)(os_page_size() - 1)) - os_page_size();
+    if (page > s->lo)
+        os_release((void *)s->lo, page - s->lo);
+    clear_below_here(page > s->lo ? page : s->lo);
 }
 
 /* ---- the report ------------------------------------------------------------------------------------------ */

@@ -15,6 +15,7 @@
 #define _GNU_SOURCE
 #endif
 
+#include "os/fence.h"
 #include "os/fault.h"
 #include "os/thread.h"
 
@@ -77,3 +78,7 @@ __attribute__((noinline, cold)) void os_mutex_unlock_slow(os_mutex *m)
 {
     os_futex_wake(&m->word, 1);
 }
+
+#ifdef OS_FENCE_TSAN
+_Atomic unsigned os_fence_word;
+#endif
