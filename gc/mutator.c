@@ -141,6 +141,12 @@ int gc_attach(tri_heap *h, gc_stack *stack, gc_mutator **out)
     m->pub.in_runtime = 1;
     m->pub.runs = no_runs;
     os_mutex_lock(&gc->lock);
+    /* verify=1 stops all that were asked; one that comes later would run on beside its walk. */
+    while (atomic_load_explicit(&gc->verify_stop, memory_order_acquire)) {
+        os_mutex_unlock(&gc->lock);
+        os_futex_wait(&gc->verify_stop, 1, 10000000);
+        os_mutex_lock(&gc->lock);
+    }
     adopt(m, &gc->target);
     if (stack) {
         atomic_store_explicit(&stack->state, GC_STACK_RUNNING, memory_order_relaxed);
