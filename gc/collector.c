@@ -16,7 +16,8 @@
 
 void gc_set_hooks(tri_heap *h, const gc_hooks *hooks)
 {
-    gc_of(h)->hooks = *hooks;
+    /* Release: pairs with gc_hooks_of(). */
+    atomic_store_explicit(&gc_of(h)->hooks, hooks, memory_order_release);
 }
 
 /* ---- hooks that the heap calls ------------------------------------------------------------------------ */
@@ -101,7 +102,9 @@ int gc_start_threads(struct gc *gc)
 
 static void set_up(struct gc *gc, tri_heap *h)
 {
+    static const gc_hooks none;
     gc->heap = h;
+    atomic_store_explicit(&gc->hooks, &none, memory_order_relaxed);
     gc->kernel = gc_scan_best();
     gc->cycle = atomic_load(&h->sweepgen);
     gc->target.gen = gc->cycle;
@@ -307,13 +310,13 @@ int tri_collect(tri_heap *h)
     gc_mutator *m = gc_mutator_in(h);
     if (m && m->pub.in_runtime)
         return -EDEADLK;
-    if (os_thread_tid() == atomic_load_explicit(&gc->collector_tid, memory_order_relaxed))
+    if (gc_is_own_thread())
         return -EDEADLK;
     collect_call call = {h, gc_request(h)};
     if (!gc_attached())
         wait_blocked(&call);
-    else if (m && gc->hooks.blocking)
-        gc->hooks.blocking(wait_blocked, &call);
+    else if (m && gc_hooks_of(gc)->blocking)
+        gc_hooks_of(gc)->blocking(wait_blocked, &call);
     else
         os_call_spilled(block_and_wait, &call);
     return 0;

@@ -110,8 +110,8 @@ static void wake_markers(struct gc *gc)
 {
     atomic_fetch_add_explicit(&gc->markers_wake, 1, memory_order_release); /* pairs with the wait */
     os_futex_wake(&gc->markers_wake, 1 << 20);
-    if (gc->hooks.wake_idle)
-        gc->hooks.wake_idle(gc->heap);
+    if (gc_hooks_of(gc)->wake_idle)
+        gc_hooks_of(gc)->wake_idle(gc->heap);
 }
 
 /* seq_cst on term throughout: it is compared-and-swapped against note_new_mark(). */
@@ -220,8 +220,8 @@ static void run_cycle(struct gc *gc)
 {
     gc->stats = (gc_cycle_stats){.start = os_now(), .forced = gc->stats.forced};
     gc_pacer_cycle_start(gc);
-    if (gc->hooks.mark_begin)
-        gc->hooks.mark_begin(gc->heap, gc->nworkers + 1);
+    if (gc_hooks_of(gc)->mark_begin)
+        gc_hooks_of(gc)->mark_begin(gc->heap, gc->nworkers + 1);
     begin(gc);
     mark(gc);
     gc_pacer_mark_done(gc);
@@ -229,8 +229,8 @@ static void run_cycle(struct gc *gc)
         gc_verify(gc);
     end(gc);
     sweep(gc);
-    if (gc->hooks.mark_end)
-        gc->hooks.mark_end(gc->heap);
+    if (gc_hooks_of(gc)->mark_end)
+        gc_hooks_of(gc)->mark_end(gc->heap);
     gc->stats.sweep_done = os_now();
     gc->cycle++;
     gc_pacer_cycle_end(gc);
@@ -319,9 +319,8 @@ static void finish(struct gc *gc)
 void gc_collector_thread(void *arg)
 {
     struct gc *gc = arg;
-    atomic_store_explicit(&gc->collector_tid, os_thread_tid(), memory_order_relaxed);
+    gc_own_thread_begin();
     os_thread_sharp_timers();
-    os_thread_slices(GC_SLICE_NS);
     while (!atomic_load_explicit(&gc->quit, memory_order_acquire)) {
         uint32_t seen = atomic_load_explicit(&gc->request_word, memory_order_seq_cst);
         if (start_wanted(gc)) {

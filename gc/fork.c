@@ -52,8 +52,8 @@ static void stop_handshakes(tri_heap *h)
 static void lock_heap(tri_heap *h)
 {
     struct gc *gc = gc_of(h);
-    if (gc->hooks.fork_prepare)
-        gc->hooks.fork_prepare(h);
+    if (gc_hooks_of(gc)->fork_prepare)
+        gc_hooks_of(gc)->fork_prepare(h);
     os_mutex_lock(&gc->request_lock);
     os_mutex_lock(&gc->stacks_lock);
     os_mutex_lock(&gc->roots_lock);
@@ -86,8 +86,8 @@ static void release_heap(tri_heap *h)
     os_mutex_unlock(&gc->roots_lock);
     os_mutex_unlock(&gc->stacks_lock);
     os_mutex_unlock(&gc->request_lock);
-    if (gc->hooks.fork_release)
-        gc->hooks.fork_release(h);
+    if (gc_hooks_of(gc)->fork_release)
+        gc_hooks_of(gc)->fork_release(h);
     os_mutex_unlock(&gc->handshake_lock);
 }
 
@@ -164,8 +164,8 @@ static void child(void)
 {
     for (tri_heap *h = list; h; h = gc_of(h)->fork_next) {
         child_heap(h);
-        if (gc_of(h)->hooks.fork_child)
-            gc_of(h)->hooks.fork_child(h);
+        if (gc_hooks_of(gc_of(h))->fork_child)
+            gc_hooks_of(gc_of(h))->fork_child(h);
     }
     /* This thread holds the locks here as it did in the parent. */
     parent();

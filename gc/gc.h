@@ -164,6 +164,7 @@ typedef struct gc_hooks {
     /* poll bit 1 was seen at a safepoint outside the runtime: yield. */
     void (*preempt)(gc_mutator *m);
 } gc_hooks;
+/* Kept by reference. May come while the collector runs. */
 void gc_set_hooks(tri_heap *h, const gc_hooks *hooks);
 
 /* Idle threads may mark: does up to about `ns` of mark work. False: there was none. Not a mutator's

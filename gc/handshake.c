@@ -146,7 +146,7 @@ void tri_safepoint_slow_(void)
     gc_poll(m);
     gc_shallower(m);
     if (gc_polled(m) & GC_POLL_PREEMPT && !m->pub.in_runtime) {
-        gc_hooks *hooks = &gc_of(m->heap)->hooks;
+        const gc_hooks *hooks = gc_hooks_of(gc_of(m->heap));
         if (hooks->preempt)
             hooks->preempt(m);
     }

@@ -14,9 +14,9 @@
  * Adding uses locked instructions though most histograms have one writer: a reset from elsewhere
  * could otherwise be undone by the writer's store of an older count.
  */
-#include "os/fence.h"
 #include "gc/interruption.h"
 #include "os/assert.h"
+#include "os/fence.h"
 
 #define SUB_SHIFT 4
 _Static_assert(1 << SUB_SHIFT == GC_HIST_SUB, "the shift says how many buckets a power of two has");

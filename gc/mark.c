@@ -24,7 +24,7 @@
 #include "os/memory.h"
 #include "os/vm.h"
 
-#define PIECE ((size_t)128 << 10) /* of a large object */
+#define PIECE       ((size_t)128 << 10) /* of a large object */
 #define GUEST_PIECE ((size_t)4 << 10)
 
 /* ---- markers -------------------------------------------------------------------------------------- */
@@ -415,11 +415,24 @@ static void leave(struct gc *gc)
     atomic_fetch_sub_explicit(&gc->active, 1, memory_order_seq_cst);
 }
 
+static _Thread_local bool own_thread;
+
+bool gc_is_own_thread(void)
+{
+    return own_thread;
+}
+
+void gc_own_thread_begin(void)
+{
+    own_thread = true;
+    os_thread_slices(GC_SLICE_NS);
+}
+
 void gc_marker_thread(void *marker)
 {
     gc_marker *w = marker;
     struct gc *gc = w->gc;
-    os_thread_slices(GC_SLICE_NS);
+    gc_own_thread_begin();
     int64_t cpu = os_cpu_thread();
     while (!atomic_load_explicit(&gc->quit, memory_order_acquire)) {
         uint32_t seen = atomic_load_explicit(&gc->markers_wake, memory_order_acquire);

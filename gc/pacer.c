@@ -23,18 +23,18 @@
 #define MIN_HEAP       ((uint64_t)4 << 20) /* times gogc / 100, as in Go */
 #define LIMIT_HEADROOM ((uint64_t)1 << 20)
 
-static uint64_t stack_bytes(const struct gc *gc)
+static uint64_t stack_bytes(struct gc *gc)
 {
-    return gc->hooks.stack_bytes ? gc->hooks.stack_bytes(gc->heap) : 0;
+    return gc_hooks_of(gc)->stack_bytes ? gc_hooks_of(gc)->stack_bytes(gc->heap) : 0;
 }
 
-static unsigned procs(const struct gc *gc)
+unsigned gc_procs(struct gc *gc)
 {
-    unsigned n = gc->hooks.procs ? gc->hooks.procs(gc->heap) : 0;
+    unsigned n = gc_hooks_of(gc)->procs ? gc_hooks_of(gc)->procs(gc->heap) : 0;
     return n ? n : (unsigned)os_cpu_count();
 }
 
-static uint64_t goal_by_gogc(const struct gc *gc, uint64_t stacks)
+static uint64_t goal_by_gogc(struct gc *gc, uint64_t stacks)
 {
     int gogc = atomic_load_explicit(&gc->gogc, memory_order_relaxed);
     if (gogc < 0)
@@ -46,7 +46,7 @@ static uint64_t goal_by_gogc(const struct gc *gc, uint64_t stacks)
 
 /* What the limit leaves for objects: everything the library has, less what is not objects or free
  * pages that can still be used. */
-static uint64_t goal_by_limit(const struct gc *gc)
+static uint64_t goal_by_limit(struct gc *gc)
 {
     uint64_t limit = atomic_load_explicit(&gc->heap->memory_limit, memory_order_relaxed);
     uint64_t hard = atomic_load_explicit(&gc->heap->hard_limit, memory_order_relaxed);
@@ -63,9 +63,9 @@ static uint64_t goal_by_limit(const struct gc *gc)
     return limit > overhead + headroom ? limit - overhead - headroom : 0;
 }
 
-static bool limited(const struct gc *gc)
+static bool limited(struct gc *gc)
 {
-    return gc->limiter_fill >= (double)procs(gc);
+    return gc->limiter_fill >= (double)gc_procs(gc);
 }
 
 void gc_pacer_update(struct gc *gc)
@@ -138,17 +138,17 @@ static void note_runway(struct gc *gc)
 /* A bucket of CPU seconds: filled by the collector's, drained by the rest, one second per P deep. */
 static void note_limiter(struct gc *gc, int64_t gc_cpu, int64_t wall)
 {
-    double all = (double)wall * procs(gc);
+    double all = (double)wall * gc_procs(gc);
     gc->limiter_fill += ((double)gc_cpu - (all - (double)gc_cpu)) / 1e9;
     if (gc->limiter_fill < 0)
         gc->limiter_fill = 0;
-    if (gc->limiter_fill > procs(gc))
-        gc->limiter_fill = procs(gc);
+    if (gc->limiter_fill > gc_procs(gc))
+        gc->limiter_fill = gc_procs(gc);
 }
 
-static double percent_of_cpu(const struct gc *gc)
+static double percent_of_cpu(struct gc *gc)
 {
-    double all = (double)(os_now() - gc->open_time) * procs(gc);
+    double all = (double)(os_now() - gc->open_time) * gc_procs(gc);
     return all > 0 ? (double)atomic_load(&gc->cpu_total) / all : 0;
 }
 
@@ -171,7 +171,7 @@ static void trace(struct gc *gc, uint64_t number)
         .goal = s->goal,
         .stacks = stack_bytes(gc),
         .globals = 0,
-        .procs = procs(gc),
+        .procs = gc_procs(gc),
         .forced = s->forced,
     };
     char line[GC_TRACE_LINE];

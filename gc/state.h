@@ -77,7 +77,7 @@ typedef struct gc_cycle_stats {
 
 struct gc {
     tri_heap *heap;
-    gc_hooks hooks;
+    _Atomic(const gc_hooks *) hooks; /* never NULL */
     gc_record_book *book;
     const gc_scan_kernel *kernel;
     bool signals;
@@ -147,10 +147,15 @@ struct gc {
     struct gc_summary_book *summary;
 
     struct gc_verifier *verifier;
-    _Atomic int collector_tid;
     bool forked;         /* this is a child of fork(): no collector threads */
     tri_heap *fork_next; /* list of heaps for the fork handlers */
 };
+
+/* Acquire: pairs with gc_set_hooks(), which may come while the collector runs. */
+static inline const gc_hooks *gc_hooks_of(struct gc *gc)
+{
+    return atomic_load_explicit(&gc->hooks, memory_order_acquire);
+}
 
 static inline struct gc *gc_of(tri_heap *h)
 {
@@ -184,11 +189,14 @@ void gc_mark_all(struct gc *gc, gc_marker *w);                  /* until no mark
 bool gc_mark_work_left(struct gc *gc);
 void gc_mark_assist(gc_mutator *m);
 void gc_marker_thread(void *marker);
+void gc_own_thread_begin(void);
+bool gc_is_own_thread(void); /* of some heap's collector */
 
 /* root.c */
 void gc_roots_mark(struct gc *gc, gc_marker *w);
 
 /* pacer.c */
+unsigned gc_procs(struct gc *gc); /* Ps, or processors without a scheduler */
 void gc_pacer_open(struct gc *gc);
 void gc_pacer_cycle_start(struct gc *gc);
 void gc_pacer_cycle_end(struct gc *gc);

@@ -34,14 +34,9 @@ void gc_summary_close(struct gc *gc)
     gc->summary = NULL;
 }
 
-static unsigned procs(const struct gc *gc)
+static double fraction(struct gc *gc, int64_t cpu, int64_t now)
 {
-    return gc->hooks.procs ? gc->hooks.procs(gc->heap) : (unsigned)os_cpu_count();
-}
-
-static double fraction(const struct gc *gc, int64_t cpu, int64_t now)
-{
-    double all = (double)(now - gc->open_time) * procs(gc);
+    double all = (double)(now - gc->open_time) * gc_procs(gc);
     double share = all > 0 ? (double)cpu / all : 0;
     return share > 1 ? 1 : share;
 }
@@ -97,7 +92,7 @@ void gc_read_summary(tri_heap *h, gc_summary *out)
     *out = gc->summary->past;
     os_mutex_unlock(&gc->summary->lock);
     out->next_gc = atomic_load_explicit(&gc->goal, memory_order_relaxed);
-    out->stacks = gc->hooks.stack_bytes ? gc->hooks.stack_bytes(h) : 0;
+    out->stacks = gc_hooks_of(gc)->stack_bytes ? gc_hooks_of(gc)->stack_bytes(h) : 0;
     out->sys = resident_tables(gc);
     out->enabled = true;
 }

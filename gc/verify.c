@@ -87,7 +87,8 @@ __attribute__((no_sanitize("address", "thread"))) void gc_verify_clear_dead(uint
 }
 
 /* A leaf: below the stack pointer there is nothing of its own but the red zone. */
-__attribute__((noinline, no_sanitize("address", "thread"))) static void clear_below_here(uintptr_t lo)
+__attribute__((noinline, no_sanitize("address", "thread"))) static void clear_below_here(
+    uintptr_t lo)
 {
     uintptr_t sp;
 #if defined(__x86_64__)

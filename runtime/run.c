@@ -79,7 +79,7 @@ static void set_sched(tri_heap *h, sched *s)
 
 static void set_hooks(tri_heap *h)
 {
-    const gc_hooks hooks = {
+    static const gc_hooks hooks = {
         .wake_idle = hook_wake_idle,
         .mark_begin = hook_mark_begin,
         .mark_end = hook_mark_end,
