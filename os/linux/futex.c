@@ -15,8 +15,8 @@
 #define _GNU_SOURCE
 #endif
 
-#include "os/fence.h"
 #include "os/fault.h"
+#include "os/fence.h"
 #include "os/thread.h"
 
 #include <errno.h>

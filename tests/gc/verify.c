@@ -16,7 +16,7 @@
 #include "os/clock.h"
 #include "os/thread.h"
 
-#define WORDS 400000
+#define WORDS   400000
 #define SECONDS 30
 
 static _Atomic bool stop;
