@@ -22,12 +22,12 @@
 
 static void prepare_snapshots(struct gc *gc)
 {
-    os_mutex_lock(&gc->lock);
+    gc_collector_lock(gc);
     for (gc_mutator *m = gc->mutators; m; m = m->next)
         if (atomic_load_explicit(&m->acked, memory_order_acquire) ==
             atomic_load_explicit(&gc->epoch, memory_order_relaxed))
             gc_snapshot_prepare(gc, m);
-    os_mutex_unlock(&gc->lock);
+    gc_collector_unlock(gc);
 }
 
 /* ---- after H2 ----------------------------------------------------------------------------------------- */
@@ -64,7 +64,7 @@ static void retire_tables(struct gc *gc)
 
 static gc_snapshot *collect_snapshots(struct gc *gc)
 {
-    os_mutex_lock(&gc->lock);
+    gc_collector_lock(gc);
     gc_snapshot *list = gc->orphans;
     gc->orphans = NULL;
     for (gc_mutator *m = gc->mutators; m; m = m->next) {
@@ -75,7 +75,7 @@ static gc_snapshot *collect_snapshots(struct gc *gc)
         s->next = list;
         list = s;
     }
-    os_mutex_unlock(&gc->lock);
+    gc_collector_unlock(gc);
     return list;
 }
 
@@ -85,10 +85,10 @@ static void recycle_snapshot(struct gc *gc, gc_snapshot *s)
     if (s->count > 16384)
         os_release(s, sizeof *s + s->capacity * sizeof(uintptr_t));
     s->count = 0;
-    os_mutex_lock(&gc->lock);
+    gc_collector_lock(gc);
     s->next = gc->spare;
     gc->spare = s;
-    os_mutex_unlock(&gc->lock);
+    gc_collector_unlock(gc);
 }
 
 static void mark_snapshots(struct gc *gc, gc_marker *w)

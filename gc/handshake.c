@@ -220,7 +220,7 @@ static unsigned ask_round(struct gc *gc, uint64_t epoch, int64_t now, int64_t st
                           int64_t *complain_at)
 {
     unsigned pending = 0;
-    os_mutex_lock(&gc->lock);
+    gc_collector_lock(gc);
     for (gc_mutator *m = gc->mutators; m; m = m->next) {
         if (atomic_load_explicit(&m->acked, memory_order_acquire) == epoch)
             continue;
@@ -234,7 +234,7 @@ static unsigned ask_round(struct gc *gc, uint64_t epoch, int64_t now, int64_t st
         if (now >= *complain_at)
             complain(m, now - start);
     }
-    os_mutex_unlock(&gc->lock);
+    gc_collector_unlock(gc);
     if (now >= *complain_at)
         *complain_at = now + 10 * WATCHDOG_NS;
     return pending;
@@ -256,7 +256,7 @@ void gc_handshake(struct gc *gc, gc_step step, gc_target target)
     int64_t start = os_now();
     int64_t complain_at = start + WATCHDOG_NS;
     os_mutex_lock(&gc->handshake_lock);
-    os_mutex_lock(&gc->lock);
+    gc_collector_lock(gc);
     uint64_t epoch = atomic_load_explicit(&gc->epoch, memory_order_relaxed) + 1;
     gc->target = target;
     atomic_store_explicit(&gc->step, step, memory_order_relaxed);
@@ -266,7 +266,7 @@ void gc_handshake(struct gc *gc, gc_step step, gc_target target)
         m->signalled_at = 0;
         gc_poll_raise(m, GC_POLL_HANDSHAKE);
     }
-    os_mutex_unlock(&gc->lock);
+    gc_collector_unlock(gc);
     for (;;) {
         int64_t now = os_now();
         if (!ask_round(gc, epoch, now, start, &complain_at))

@@ -64,6 +64,31 @@ void gc_snapshot_prepare(struct gc *gc, gc_mutator *m)
         gc_snapshot_free(old);
 }
 
+/* The lock that handshakes use, by a mutator. A wait for another mutator that holds it is a wait on the
+ * collector's account, and counted as one; waits for the collector end within its few instructions. */
+static void lock_as_mutator(struct gc *gc)
+{
+    if (os_mutex_trylock(&gc->lock))
+        return;
+    bool collector = atomic_load_explicit(&gc->lock_is_collectors, memory_order_relaxed);
+    int64_t start = os_now();
+    os_mutex_lock(&gc->lock);
+    if (!collector)
+        gc_book_measure(gc->book, GC_WAIT_MUTATOR, os_now() - start);
+}
+
+void gc_collector_lock(struct gc *gc)
+{
+    os_mutex_lock(&gc->lock);
+    atomic_store_explicit(&gc->lock_is_collectors, true, memory_order_relaxed);
+}
+
+void gc_collector_unlock(struct gc *gc)
+{
+    atomic_store_explicit(&gc->lock_is_collectors, false, memory_order_relaxed);
+    os_mutex_unlock(&gc->lock);
+}
+
 static void adopt(gc_mutator *m, const gc_target *t)
 {
     m->pub.barrier = t->barrier;
@@ -140,12 +165,12 @@ int gc_attach(tri_heap *h, gc_stack *stack, gc_mutator **out)
     m->stack = stack;
     m->pub.in_runtime = 1;
     m->pub.runs = no_runs;
-    os_mutex_lock(&gc->lock);
+    lock_as_mutator(gc);
     /* verify=1 stops all that were asked; one that comes later would run on beside its walk. */
     while (atomic_load_explicit(&gc->verify_stop, memory_order_acquire)) {
         os_mutex_unlock(&gc->lock);
         os_futex_wait(&gc->verify_stop, 1, 10000000);
-        os_mutex_lock(&gc->lock);
+        lock_as_mutator(gc);
     }
     adopt(m, &gc->target);
     if (stack) {
@@ -201,7 +226,7 @@ static void leave(void *arg, void *sp)
     struct gc *gc = gc_of(m->heap);
     for (;;) {
         gc_acknowledge(m, (uintptr_t)sp, NULL);
-        os_mutex_lock(&gc->lock);
+        lock_as_mutator(gc);
         if (atomic_load_explicit(&m->acked, memory_order_relaxed) ==
             atomic_load_explicit(&gc->epoch, memory_order_relaxed))
             break;
@@ -225,24 +250,42 @@ void gc_detach(gc_mutator *m)
     gc_records_free(m->records);
     os_free(m, sizeof *m);
     /* Last of all: until it is counted out, tri_heap_destroy() by another thread is refused. */
-    os_mutex_lock(&gc->lock);
+    lock_as_mutator(gc);
     gc->nmutators--;
     os_mutex_unlock(&gc->lock);
 }
 
 /* ---- run tables ------------------------------------------------------------------------------- */
 
+static bool take_cache(gc_mutator *m, heap_cache *c)
+{
+    void *owner = NULL;
+    /* Acquire: pairs with the release of gc_unbind() and of the collector, which holds an idle cache
+     * only for the instant of a switch. */
+    return atomic_compare_exchange_strong_explicit(&c->owner, &owner, m, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+static TRI_NOINLINE void wait_for_cache(gc_mutator *m, heap_cache *c)
+{
+    int64_t start = os_now();
+    bool mutator = false;
+    while (!take_cache(m, c)) {
+        void *owner = atomic_load_explicit(&c->owner, memory_order_relaxed);
+        mutator |= owner && owner != HEAP_COLLECTOR;
+        os_pause();
+    }
+    int64_t end = os_now();
+    gc_record(m->records, GC_WAIT_SCAN, start, end);
+    if (mutator)
+        gc_book_measure(gc_of(m->heap)->book, GC_WAIT_MUTATOR, end - start);
+}
+
 void gc_bind(gc_mutator *m, heap_cache *c)
 {
     TRI_CHECK(!m->cache, "a mutator has one set of run tables at a time");
-    void *owner = NULL;
-    /* Acquire: pairs with gc_unbind()'s release and the collector's. The collector holds an idle
-     * cache only for the instant of a switch. */
-    while (!atomic_compare_exchange_weak_explicit(&c->owner, &owner, m, memory_order_acquire,
-                                                  memory_order_relaxed)) {
-        owner = NULL;
-        os_pause();
-    }
+    if (!take_cache(m, c))
+        wait_for_cache(m, c);
     /* Tables that were switched in a cycle whose H2 we have not acknowledged hold black runs; a
      * mutator that is not black must not allocate from them. That H2 is under way: take part. The
      * other way round, tables that slept through an H2 which we have behind us hold white runs. */

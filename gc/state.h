@@ -84,6 +84,7 @@ struct gc {
 
     /* Mutators: list and membership under lock; held briefly, never while waiting for anyone. */
     os_mutex lock;
+    _Atomic bool lock_is_collectors; /* the collector holds it; a hint for statistics */
     gc_mutator *mutators;
     unsigned nmutators;
     gc_mutator *gone;     /* of threads that fork() left behind */
@@ -169,6 +170,8 @@ int gc_signals_open(void);
 void gc_signals_close(void);
 
 /* mutator.c */
+void gc_collector_lock(struct gc *gc); /* gc->lock, by the collector's threads */
+void gc_collector_unlock(struct gc *gc);
 void gc_snapshot_prepare(struct gc *gc, gc_mutator *m);
 void gc_snapshot_free(gc_snapshot *s);
 

@@ -297,12 +297,12 @@ void gc_verify(struct gc *gc)
     gc_handshake(gc, GC_STEP_VERIFY, gc->target);
     /* Nobody attaches, detaches or registers a root meanwhile. */
     os_mutex_lock(&gc->roots_lock); /* in the order of gc/fork.c */
-    os_mutex_lock(&gc->lock);
+    gc_collector_lock(gc);
     v->tail = 0;
     walk_all(gc, v);
     os_release(v->queue, (v->tail * sizeof(entry) + 4095) & ~(size_t)4095);
     os_release(v->seen, v->seen_size);
     release_all(gc);
-    os_mutex_unlock(&gc->lock);
+    gc_collector_unlock(gc);
     os_mutex_unlock(&gc->roots_lock);
 }

@@ -102,6 +102,8 @@ static void return_p(sched_m *m, sched_p *old)
         return;
     }
     sched_p *p = idle_p(m->sched);
+    if (p && TRI_UNLIKELY(m->sched->forked))
+        sched_fork_equip(p);
     if (p)
         sched_acquire(m, p);
     else

@@ -39,16 +39,41 @@ void sched_fork_release(tri_heap *h)
     os_mutex_unlock(&s->machines_lock);
 }
 
-static void empty_queues(sched_p *p)
+/* Its M, if it is another one, may have been in the middle of anything. */
+static void empty(sched_p *p, bool own)
 {
     atomic_store_explicit(&p->runnext, NULL, memory_order_relaxed);
     atomic_store_explicit(&p->tail, atomic_load_explicit(&p->head, memory_order_relaxed),
                           memory_order_relaxed);
     p->timers.count = 0;
     atomic_store_explicit(&p->timers.next, INT64_MAX, memory_order_relaxed);
+    if (own)
+        return;
+    p->free = NULL;
+    p->nfree = 0;
+    p->stacks = NULL;
+    p->nstacks = 0;
+    p->id_next = p->id_end = 0;
+    atomic_store_explicit(&p->m, NULL, memory_order_relaxed);
+    atomic_store_explicit(&p->state, SCHED_P_RUNNING, memory_order_relaxed); /* not to be taken */
 }
 
-/* The locks are still held. Ps in the idle list stay there, so that none is ever woken. */
+/* The P that the calling M holds here: the monitor, which may have been about to take it, is gone. */
+static sched_p *keep_own_p(sched *s)
+{
+    sched_m *m = sched_self();
+    if (!m || m->sched != s || !m->p)
+        return NULL;
+    uint32_t lost = atomic_load_explicit(&m->lost, memory_order_relaxed);
+    if (lost == SCHED_LOST)
+        return NULL;
+    atomic_store_explicit(&m->lost, SCHED_OWN, memory_order_relaxed);
+    atomic_store_explicit(&m->p->m, m, memory_order_relaxed);
+    return m->p;
+}
+
+/* The locks are still held. If the calling M has no P, it was demoted or is in a blocking call, and
+ * finds an idle one when it comes back. Otherwise none is idle, so that nobody is ever woken. */
 void sched_fork_child(tri_heap *h)
 {
     sched *s = h->sched;
@@ -57,12 +82,23 @@ void sched_fork_child(tri_heap *h)
     s->forked = true;
     s->first = s->last = NULL;
     atomic_store_explicit(&s->nglobal, 0, memory_order_relaxed);
+    atomic_store_explicit(&s->nspinning, 0, memory_order_relaxed);
     atomic_store_explicit(&s->nidle, 0, memory_order_relaxed);
     s->idle_ps = NULL;
     s->idle_ms = NULL;
     s->nidle_ms = 0;
+    sched_p *own = keep_own_p(s);
     for (uint32_t i = 0; i < s->nprocs; i++)
-        empty_queues(&s->ps[i]);
+        empty(&s->ps[i], &s->ps[i] == own);
+    if (!own)
+        sched_p_put_idle_locked(s, &s->ps[0]);
+}
+
+/* The run tables of a P may have been bound to an M that is not there any more. */
+void sched_fork_equip(sched_p *p)
+{
+    if (!p->cache && heap_cache_new(p->sched->heap, &p->cache))
+        os_fatal("no memory for run tables in the child of a fork");
 }
 
 _Noreturn void sched_fork_nothing_to_run(void)

@@ -242,6 +242,7 @@ void sched_fork_prepare(tri_heap *h);
 void sched_fork_release(tri_heap *h);
 void sched_fork_child(tri_heap *h);
 _Noreturn void sched_fork_nothing_to_run(void);
+void sched_fork_equip(sched_p *p); /* before it is acquired in a child */
 
 /* ---- stats.c ------------------------------------------------------------------------------------ */
 
