@@ -40,10 +40,17 @@ static void lock_blocked(void *arg, void *sp)
     gc_unblock(m);
 }
 
+/* A thread that forks in a blocking call is blocked already. */
+static bool is_running(void)
+{
+    return gc_attached() &&
+           atomic_load_explicit(&gc_self()->state, memory_order_relaxed) == GC_RUNNING;
+}
+
 static void stop_handshakes(tri_heap *h)
 {
     struct gc *gc = gc_of(h);
-    if (gc_attached())
+    if (is_running())
         os_call_spilled(lock_blocked, gc);
     else
         os_mutex_lock(&gc->handshake_lock);
@@ -140,6 +147,9 @@ static void calm(gc_mutator *m)
     m->nbuffer = 0;
     m->black = false;
     m->tid = os_thread_tid();
+    /* The collector that held it (for verify=1) is not here to let go. */
+    uint32_t held = GC_ACKING;
+    atomic_compare_exchange_strong(&m->state, &held, GC_BLOCKED);
     atomic_store(&m->acked, atomic_load(&gc->epoch));
 }
 
