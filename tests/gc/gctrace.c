@@ -180,7 +180,7 @@ Test(gctrace, each_collection_prints_one_line_to_standard_error)
     regex_t re;
     compile_format(&re);
     for (int i = 1; i <= 3; i++) {
-        char start[16], *end;
+        char start[32], *end;
         cr_assert(fgets(line, sizeof line, in), "only %d lines", i - 1);
         cr_assert((end = strchr(line, '\n')));
         *end = 0;
