@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SHOWN 10
 
@@ -25,10 +26,12 @@ void demo_fault(demo *d, const char *format, ...)
 
 void *demo_calloc(size_t count, size_t size)
 {
-    void *p = calloc(count, size);
+    /* Rounded up to whole cache lines, as some of the structs want. */
+    size_t bytes = (count * size + TRI_CACHE_LINE - 1) / TRI_CACHE_LINE * TRI_CACHE_LINE;
+    void *p = aligned_alloc(TRI_CACHE_LINE, bytes);
     if (!p) {
         fprintf(stderr, "tricolor-demo: out of memory\n");
         exit(1);
     }
-    return p;
+    return memset(p, 0, bytes);
 }

@@ -9,7 +9,8 @@
  *     struct node *n = tri_make(node, .key = 7);
  *
  * A field that the struct does not have, that is no whole number of words, or that is not aligned
- * to a word is a compile error. Types built at run time (by a language virtual machine) use
+ * to a word is a compile error. So is a struct that wants more than 16 bytes of alignment: objects
+ * are aligned as malloc() aligns. Types built at run time (by a language virtual machine) use
  * tri_type_init() and get an error code instead.
  *
  * The description is the user's storage and must outlive every heap that it was used in. Besides
@@ -121,6 +122,8 @@ TRI_END_DECLS
 /* Defines the type `type_name` of objects laid out as `ctype`, with the given pointer fields (up to
  * 16; a field may be an array of pointers). At file scope or in a block. */
 #define TRI_TYPE(type_name, ctype, ...)                                                      \
+    _Static_assert(_Alignof(ctype) <= 16,                                                    \
+                   "TRI_TYPE: " #ctype " wants more than 16 bytes of alignment");            \
     TRI_EACH_(TRI_FIELD_CHECK_, ctype, ##__VA_ARGS__)                                        \
     typedef ctype type_name##_tri_object;                                                    \
     static const tri_field type_name##_tri_fields[] = {                                      \
@@ -135,8 +138,10 @@ TRI_END_DECLS
                                  0}
 
 /* The same with a trace callback instead of a list of fields. */
-#define TRI_TYPE_TRACE(type_name, ctype, trace_fn) \
-    typedef ctype type_name##_tri_object;          \
+#define TRI_TYPE_TRACE(type_name, ctype, trace_fn)                                      \
+    _Static_assert(_Alignof(ctype) <= 16,                                               \
+                   "TRI_TYPE_TRACE: " #ctype " wants more than 16 bytes of alignment"); \
+    typedef ctype type_name##_tri_object;                                               \
     static tri_type type_name = {#type_name, sizeof(ctype), NULL, 0, TRI_KIND_TRACE, trace_fn, 0, 0}
 
 #endif
