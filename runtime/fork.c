@@ -84,6 +84,8 @@ void sched_fork_child(tri_heap *h)
     atomic_store_explicit(&s->nglobal, 0, memory_order_relaxed);
     atomic_store_explicit(&s->nspinning, 0, memory_order_relaxed);
     atomic_store_explicit(&s->nidle, 0, memory_order_relaxed);
+    atomic_store_explicit(&s->nwanted, 0, memory_order_relaxed); /* no collector runs here */
+    s->lent = NULL;
     s->idle_ps = NULL;
     s->idle_ms = NULL;
     s->nidle_ms = 0;
