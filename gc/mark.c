@@ -280,6 +280,8 @@ static void scan_slots(gc_marker *w, heap_span *s, uint32_t word, uint64_t todo)
 {
     const heap_layout *l = s->layout;
     uintptr_t first = heap_slot(s, word * 64);
+    /* A stale word may have marked a slot that was reserved, never issued, and taken back since. */
+    todo &= __atomic_load_n(&s->alloc[word], __ATOMIC_RELAXED);
     if (l && l->kind == TRI_KIND_STRUCT && !l->array && l->words <= 64) {
         w->scanned_bytes += (uint64_t)__builtin_popcountll(todo) * s->size;
         scan_masked(w, first, s->size, todo, l->mask);
