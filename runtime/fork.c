@@ -54,9 +54,6 @@ static void empty(sched_p *p, bool own)
     p->stacks = NULL;
     p->nstacks = 0;
     p->id_next = p->id_end = 0;
-    /* Its run tables may have been on their way to an M, held by the collector, or switched in an H2 that
-     * the caller has not acknowledged: binding them would wait for somebody who is not here. */
-    p->cache = NULL;
     atomic_store_explicit(&p->m, NULL, memory_order_relaxed);
     atomic_store_explicit(&p->state, SCHED_P_RUNNING, memory_order_relaxed); /* not to be taken */
 }

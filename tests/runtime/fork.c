@@ -77,61 +77,6 @@ Test(fork, the_child_allocates_and_ends_while_the_parent_goes_on, .timeout = 60,
     run_on(3, fork_beside_others, NULL);
 }
 
-static int child_of_blocking;
-
-static void fork_in_call(void *arg)
-{
-    (void)arg;
-    child_of_blocking = fork();
-    os_sleep_ns(20 * MS); /* long enough to lose the P in the parent */
-}
-
-static void fork_in_a_blocking_call(void *arg)
-{
-    (void)arg;
-    tri_waitgroup_add(&wg, 1);
-    tri_go(busy, NULL);
-    for (int i = 0; i < 5; i++) {
-        tri_blocking(fork_in_call, NULL);
-        if (child_of_blocking == 0)
-            _exit(in_child(NULL));
-        int status = status_of(child_of_blocking);
-        cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child's status was %x",
-                  status);
-    }
-    stop = true;
-    tri_waitgroup_wait(&wg);
-}
-
-Test(fork, the_child_of_a_blocking_call_comes_back_from_it, .timeout = 60, .disabled = TRI_TSAN)
-{
-    run_on(1, fork_in_a_blocking_call, NULL);
-}
-
-static void fork_demoted(void *arg)
-{
-    (void)arg;
-    tri_waitgroup_add(&wg, 1);
-    tri_go(busy, NULL);
-    for (int i = 0; i < 5; i++) {
-        compute(40 * MS);
-        pid_t child = fork();
-        if (child == 0)
-            _exit(in_child(NULL));
-        int status = status_of(child);
-        cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child's status was %x",
-                  status);
-        tri_yield();
-    }
-    stop = true;
-    tri_waitgroup_wait(&wg);
-}
-
-Test(fork, the_child_of_a_demoted_coroutine_goes_on, .timeout = 60, .disabled = TRI_TSAN)
-{
-    run_on(1, fork_demoted, NULL);
-}
-
 static void park_in_child(void *arg)
 {
     (void)arg;
