@@ -1,5 +1,6 @@
 # Programs that use the library: examples/*.c and the demo see only the public headers and link the shared library, as
-# a user would; bench/*.c link the static one and may look inside.
+# a user would; so does tricolor-bench (bench/tricolor), but linked statically, as its peers are. Other programs of bench/
+# link the static library and may look inside.
 
 if(NOT TRI_PROGRAMS)
     return()
@@ -33,3 +34,9 @@ foreach(source IN LISTS benches)
     target_include_directories(bench_${name} PRIVATE "${PROJECT_SOURCE_DIR}")
     target_link_libraries(bench_${name} PRIVATE tricolor_internal tricolor::static m)
 endforeach()
+
+file(GLOB workloads CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/bench/tricolor/*.c")
+if(workloads)
+    add_executable(tricolor-bench ${workloads})
+    target_link_libraries(tricolor-bench PRIVATE tricolor_warnings tricolor::static m)
+endif()
