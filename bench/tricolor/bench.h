@@ -33,7 +33,8 @@ typedef struct workload {
     void (*run)(bench *b);
 } workload;
 
-extern const workload bench_trees, bench_window, bench_alloc, bench_mark;
+extern const workload bench_trees, bench_window, bench_alloc, bench_mark, bench_table, bench_sched,
+    bench_parked;
 
 /* `n` divided by 2^scale, but at least `least`. */
 uint64_t bench_scaled(const bench *b, uint64_t n, uint64_t least);

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const workload *const workloads[] = {&bench_trees, &bench_window, &bench_alloc, &bench_mark};
+static const workload *const workloads[] = {&bench_trees, &bench_window, &bench_alloc, &bench_mark,
+                                            &bench_table, &bench_sched,  &bench_parked};
 #define WORKLOADS (sizeof workloads / sizeof *workloads)
 
 static const workload *chosen;
