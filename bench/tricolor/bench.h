@@ -34,7 +34,7 @@ typedef struct workload {
 } workload;
 
 extern const workload bench_trees, bench_window, bench_alloc, bench_mark, bench_table, bench_sched,
-    bench_parked;
+    bench_parked, bench_mutate, bench_types, bench_threads64, bench_deep, bench_growth;
 
 /* `n` divided by 2^scale, but at least `least`. */
 uint64_t bench_scaled(const bench *b, uint64_t n, uint64_t least);

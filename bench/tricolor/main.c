@@ -12,8 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const workload *const workloads[] = {&bench_trees, &bench_window, &bench_alloc, &bench_mark,
-                                            &bench_table, &bench_sched,  &bench_parked};
+static const workload *const workloads[] = {
+    &bench_trees,  &bench_window, &bench_alloc, &bench_mark,      &bench_table, &bench_sched,
+    &bench_parked, &bench_mutate, &bench_types, &bench_threads64, &bench_deep,  &bench_growth};
 #define WORKLOADS (sizeof workloads / sizeof *workloads)
 
 static const workload *chosen;
