@@ -39,6 +39,7 @@ void bench_print_info(const bench *b)
            b->options.gogc, b->scale, b->seconds);
 }
 
+/* Of kinds that never occurred only that is said. */
 static void print_kind(const bench *b, const char *kind, tri_interruption which)
 {
     tri_latency l;
@@ -52,7 +53,7 @@ static void print_kind(const bench *b, const char *kind, tri_interruption which)
                    {"p99.9", "ns", (double)l.p999},
                    {"max", "ns", (double)l.max}};
     char metric[64];
-    for (unsigned i = 0; i < sizeof metrics / sizeof *metrics; i++) {
+    for (unsigned i = 0; i < sizeof metrics / sizeof *metrics && (i == 0 || l.count); i++) {
         snprintf(metric, sizeof metric, "intr_%s_%s", kind, metrics[i].name);
         bench_print(b, metric, metrics[i].value, metrics[i].unit);
     }
