@@ -38,6 +38,11 @@ struct gc_mutator {
     struct gc_stack *stack;     /* the stack it runs on; NULL: one without managed pointers */
     struct gc_records *records; /* interruptions, gc/interruption.h */
     void *runtime;              /* the scheduler's M or thread record */
+#if TRI_DEBUG >= 1
+    uint64_t
+        site; /* barriercheck=1: where the next object is made, as barrier/log.c writes sites */
+    uintptr_t made; /* an object whose first contents are not recorded yet */
+#endif
 
     /* Handshakes: gc/handshake.c says how. */
     _Atomic uint32_t state;

@@ -15,6 +15,7 @@
  * every word misses the cache; the torture build holds 2.
  */
 #include "barrier/barrier.h"
+#include "barrier/log.h"
 
 #include "heap/prefetch.h"
 #include "os/clock.h"
@@ -113,7 +114,9 @@ static gc_mutator *shade_store(tri_mutator *pub, const void *slot, const void *v
 void tri_set_slow_(tri_mutator *pub, void *slot, void *value)
 {
     shade_store(pub, slot, value);
+    barrier_log_begin(pub, slot);
     __atomic_store_n((tri_slot_ *)slot, value, __ATOMIC_RELAXED);
+    barrier_log_end(pub, slot, value);
 }
 
 void tri_init_slow_(tri_mutator *pub, void *slot, void *value)
@@ -122,7 +125,9 @@ void tri_init_slow_(tri_mutator *pub, void *slot, void *value)
         not_attached();
     if (pub->barrier & TRI_SHADE_NEW)
         barrier_push((gc_mutator *)pub, (uintptr_t)value);
+    barrier_log_begin(pub, slot);
     __atomic_store_n((tri_slot_ *)slot, value, __ATOMIC_RELAXED);
+    barrier_log_end(pub, slot, value);
 }
 
 /* ---- atomic forms ---------------------------------------------------------------------------
@@ -138,8 +143,10 @@ void *tri_exchange(void *slot, void *value)
         not_attached();
     if (TRI_UNLIKELY(pub->barrier & TRI_SHADE_NEW))
         barrier_push((gc_mutator *)pub, (uintptr_t)value);
+    barrier_log_begin(pub, slot);
     /* The program's own ordering: pairs with whatever other mutators do to the slot. */
     void *old = __atomic_exchange_n((tri_slot_ *)slot, value, __ATOMIC_SEQ_CST);
+    barrier_log_end(pub, slot, value);
     if (TRI_UNLIKELY(pub->barrier & TRI_SHADE_OLD))
         barrier_push((gc_mutator *)pub, (uintptr_t)old);
     TRI_SIGNAL_FENCE();
@@ -157,8 +164,13 @@ bool tri_compare_exchange(void *slot, void **expected, void *desired)
         not_attached();
     if (TRI_UNLIKELY(pub->barrier & TRI_SHADE_NEW))
         barrier_push((gc_mutator *)pub, (uintptr_t)desired);
+    barrier_log_begin(pub, slot);
     bool done = __atomic_compare_exchange_n((tri_slot_ *)slot, expected, desired, false,
                                             __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    if (done)
+        barrier_log_end(pub, slot, desired);
+    else
+        barrier_log_cancel(pub, slot);
     if (TRI_UNLIKELY(done && (pub->barrier & TRI_SHADE_OLD)))
         barrier_push((gc_mutator *)pub, (uintptr_t)old);
     TRI_SIGNAL_FENCE();
@@ -173,8 +185,10 @@ void tri_set_release(void *slot, void *value)
     TRI_SIGNAL_FENCE();
     if (TRI_UNLIKELY(pub->barrier))
         shade_store(pub, slot, value);
+    barrier_log_begin(pub, slot);
     /* Pairs with the acquire loads of the program's readers. */
     __atomic_store_n((tri_slot_ *)slot, value, __ATOMIC_RELEASE);
+    barrier_log_end(pub, slot, value);
     TRI_SIGNAL_FENCE();
     pub->busy = 0;
 }

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 
+#include "barrier/log.h"
 #include "gc/state.h"
 #include "heap/sizeclass.h"
 #include "os/context.h"
@@ -128,7 +129,9 @@ void *tri_new_slow_(tri_type *type, size_t count, unsigned flags)
     gc_mutator *m = self_checked();
     gc_deeper(m);
     TRI_CHECK(m->cache, "an allocating mutator has run tables");
+    uint64_t site = barrier_log_site(m, __builtin_return_address(0));
     void *p = new_checked(type, count, flags & TRI_NEW_ARRAY_, flags & TRI_NEW_TRY_);
+    barrier_log_born(gc_self(), p, site, false);
     leave_runtime(gc_self());
     return p;
 }
@@ -137,6 +140,7 @@ void *tri_new_slow_(tri_type *type, size_t count, unsigned flags)
 void *tri_make_slow_(tri_type *type)
 {
     gc_mutator *m = self_checked();
+    uint64_t site = barrier_log_site(m, __builtin_return_address(0));
     m->pub.busy = 0;
     TRI_SIGNAL_FENCE();
     tri_safepoint_(); /* there is none after the allocation; the thread may be another one */
@@ -145,6 +149,7 @@ void *tri_make_slow_(tri_type *type)
     TRI_CHECK(m->cache, "an allocating mutator has run tables");
     void *p = new_checked(type, 1, false, false);
     m = gc_self();
+    barrier_log_born(m, p, site, true);
     m->pub.busy = 1;
     TRI_SIGNAL_FENCE();
     gc_shallower(m);
@@ -177,12 +182,14 @@ static void *new_array(tri_type *type, size_t count, unsigned flags)
     return tri_new_slow_(type, count, flags | TRI_NEW_ARRAY_);
 }
 
-void *tri_new_array(tri_type *type, size_t count)
+void *(tri_new_array)(tri_type *type, size_t count)
 {
+    barrier_log_caller(__builtin_return_address(0));
     return new_array(type, count, 0);
 }
 
-void *tri_try_new_array(tri_type *type, size_t count)
+void *(tri_try_new_array)(tri_type *type, size_t count)
 {
+    barrier_log_caller(__builtin_return_address(0));
     return new_array(type, count, TRI_NEW_TRY_);
 }

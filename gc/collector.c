@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "barrier/log.h"
 #include "gc/fork.h"
 #include "gc/state.h"
 #include "gc/summary.h"
@@ -119,6 +120,7 @@ static void set_up(struct gc *gc, tri_heap *h)
     h->hooks = (heap_hooks){.trigger = gc_trigger,
                             .refill_swept = on_refill_swept,
                             .drained = on_drained,
+                            .freed = barrier_logging(h) ? barrier_log_freed : NULL,
                             .lock_waited = on_lock_waited};
 }
 
@@ -233,7 +235,9 @@ static int check_options(const tri_options *o)
         return -EINVAL;
     if (o->gogc > 1000000 || o->workers > 1024 || o->procs > 1024)
         return -EINVAL;
-    return 0;
+    if (o->barrier_check < TRI_BARRIER_CHECK_OFF || o->barrier_check > TRI_BARRIER_CHECK_WARN)
+        return -EINVAL;
+    return gc_options_supported(o);
 }
 
 int tri_heap_create(const tri_options *options, tri_heap **out)
@@ -255,12 +259,16 @@ int tri_heap_create(const tri_options *options, tri_heap **out)
     h->options = o;
     if ((err = heap_open(h)))
         goto fail_heap;
+    if ((err = barrier_log_open(h)))
+        goto fail_log;
     if ((err = gc_open(h)))
         goto fail_gc;
     *out = h;
     return 0;
 
 fail_gc:
+    barrier_log_close(h);
+fail_log:
     heap_close(h);
 fail_heap:
     os_free(h, sizeof *h);
@@ -276,9 +284,16 @@ int tri_heap_destroy(tri_heap *h)
     if (busy)
         return -EBUSY;
     gc_close(h);
+    barrier_log_check_objects(h, "when the heap was destroyed");
+    barrier_log_close(h);
     heap_close(h);
     os_free(h, sizeof *h);
     return 0;
+}
+
+uint64_t tri_barrier_faults(tri_heap *h)
+{
+    return barrier_log_faults(h);
 }
 
 /* ---- tri_collect ------------------------------------------------------------------------------------------------- */

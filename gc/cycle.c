@@ -13,6 +13,7 @@
  * The next cycle may not start before every span is swept: mark bits are per span and would be
  * mistaken for the new cycle's.
  */
+#include "barrier/log.h"
 #include "gc/gctrace.h"
 #include "gc/state.h"
 #include "gc/summary.h"
@@ -227,6 +228,8 @@ static void run_cycle(struct gc *gc)
     gc_pacer_mark_done(gc);
     if (gc->heap->options.verify)
         gc_verify(gc);
+    if (barrier_logging(gc->heap))
+        barrier_log_check(gc->heap);
     end(gc);
     sweep(gc);
     if (gc_hooks_of(gc)->mark_end)

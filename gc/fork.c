@@ -20,6 +20,7 @@
 
 #include <errno.h>
 
+#include "barrier/log.h"
 #include "gc/state.h"
 #include "gc/summary.h"
 #include "os/context.h"
@@ -68,6 +69,7 @@ static void lock_heap(tri_heap *h)
     os_mutex_lock(&gc->lock);
     gc_book_lock(gc->book);
     gc_summary_lock(gc);
+    barrier_log_fork_prepare(h);
 }
 
 /* Handshakes of all heaps first: one of them may wait for a thread that is in several heaps and would
@@ -86,6 +88,7 @@ static void prepare(void)
 static void release_heap(tri_heap *h)
 {
     struct gc *gc = gc_of(h);
+    barrier_log_fork_release(h);
     gc_summary_unlock(gc);
     gc_book_unlock(gc->book);
     os_mutex_unlock(&gc->lock);
@@ -142,7 +145,7 @@ static void keep_own_mutators(struct gc *gc)
 static void calm(gc_mutator *m)
 {
     struct gc *gc = gc_of(m->heap);
-    m->pub.barrier = 0;
+    barrier_turn(m, 0);
     m->pub.poll = 0;
     m->nbuffer = 0;
     m->black = false;

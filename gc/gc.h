@@ -138,7 +138,7 @@ static inline void gc_poll_lower(gc_mutator *m, uint8_t bits)
  * whenever the own barrier is on. */
 static inline void gc_transfer(gc_mutator *m, uintptr_t word)
 {
-    if (__builtin_expect(m->pub.barrier, 0))
+    if (__builtin_expect(m->pub.barrier & (TRI_SHADE_OLD | TRI_SHADE_NEW), 0))
         barrier_push(m, word);
 }
 

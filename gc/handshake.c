@@ -23,6 +23,7 @@
  */
 #include <errno.h>
 
+#include "barrier/log.h"
 #include "gc/state.h"
 #include "os/clock.h"
 #include "os/context.h"
@@ -38,11 +39,11 @@ static void adopt_h2(gc_mutator *m, const struct gc *gc)
 {
     if (m->cache) {
         heap_cache_switch(m->cache, gc->target.h2);
-        m->pub.runs = m->cache->tables[m->cache->active].runs;
+        gc_show_runs(m);
     }
     m->black = true;
     m->h2 = gc->target.h2;
-    m->pub.barrier = TRI_SHADE_OLD;
+    barrier_turn(m, TRI_SHADE_OLD);
 }
 
 /* The mutator's own step. Runs on its thread (poll or handler), or on the collector's while the
@@ -50,10 +51,11 @@ static void adopt_h2(gc_mutator *m, const struct gc *gc)
 static void perform(gc_mutator *m, gc_step step, uintptr_t sp, const void *ucontext)
 {
     struct gc *gc = gc_of(m->heap);
+    barrier_log_settle(m);
     switch (step) {
     case GC_STEP_H1:
         m->cycle = gc->target.cycle;
-        m->pub.barrier = TRI_SHADE_OLD | TRI_SHADE_NEW;
+        barrier_turn(m, TRI_SHADE_OLD | TRI_SHADE_NEW);
         break;
     case GC_STEP_H2:
         gc_stack_take(m, sp, ucontext);
@@ -61,7 +63,7 @@ static void perform(gc_mutator *m, gc_step step, uintptr_t sp, const void *ucont
         break;
     case GC_STEP_ROUND: barrier_drain(m); break;
     case GC_STEP_H5:
-        m->pub.barrier = 0;
+        barrier_turn(m, 0);
         m->nbuffer = 0;
         m->black = false;
         m->gen = gc->target.gen;

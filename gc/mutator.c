@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 
+#include "barrier/log.h"
 #include "gc/state.h"
 #include "os/clock.h"
 #include "os/context.h"
@@ -91,7 +92,7 @@ void gc_collector_unlock(struct gc *gc)
 
 static void adopt(gc_mutator *m, const gc_target *t)
 {
-    m->pub.barrier = t->barrier;
+    barrier_turn(m, t->barrier);
     m->black = t->black;
     m->gen = t->gen;
     m->cycle = t->cycle;
@@ -241,6 +242,7 @@ void gc_detach(gc_mutator *m)
     struct gc *gc = gc_of(m->heap);
     TRI_CHECK(!m->cache, "a mutator that detaches has given its run tables back");
     gc_deeper(m);
+    barrier_log_settle(m);
     os_call_spilled(leave, m);
     unchain(m);
     if (gc->signals)
@@ -281,6 +283,12 @@ static TRI_NOINLINE void wait_for_cache(gc_mutator *m, heap_cache *c)
         gc_book_measure(gc_of(m->heap)->book, GC_WAIT_MUTATOR, end - start);
 }
 
+/* With barriercheck=1 the inline allocation finds no run, so that each object comes by the slow path. */
+void gc_show_runs(gc_mutator *m)
+{
+    m->pub.runs = barrier_logging(m->heap) ? no_runs : m->cache->tables[m->cache->active].runs;
+}
+
 void gc_bind(gc_mutator *m, heap_cache *c)
 {
     TRI_CHECK(!m->cache, "a mutator has one set of run tables at a time");
@@ -298,7 +306,7 @@ void gc_bind(gc_mutator *m, heap_cache *c)
     if (!m->black)
         atomic_store_explicit(&c->switched, m->h2, memory_order_release); /* as heap_cache_switch */
     m->cache = c;
-    m->pub.runs = c->tables[c->active].runs;
+    gc_show_runs(m);
 }
 
 heap_cache *gc_unbind(gc_mutator *m)

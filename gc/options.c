@@ -9,10 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gc/gc.h"
+#include "gc/state.h"
 #include "os/report.h"
 
-typedef enum option_kind { OPTION_BOOL, OPTION_INT, OPTION_UNSIGNED, OPTION_BYTES } option_kind;
+typedef enum option_kind {
+    OPTION_BOOL,
+    OPTION_INT,
+    OPTION_UNSIGNED,
+    OPTION_BYTES,
+    OPTION_CHECK
+} option_kind;
 
 typedef struct option {
     const char *name;
@@ -31,6 +37,7 @@ static const option options[] = {
     {"poll", OPTION_BOOL, offsetof(tri_options, poll_only)},
     {"verify", OPTION_BOOL, offsetof(tri_options, verify)},
     {"gctrace", OPTION_BOOL, offsetof(tri_options, gctrace)},
+    {"barriercheck", OPTION_CHECK, offsetof(tri_options, barrier_check)},
 };
 
 /* "64", "64KiB", "512MiB", "2GiB", "1TiB", "B" as in Go's GOMEMLIMIT. */
@@ -66,11 +73,25 @@ static int read_number(const char *text, long least, long most, long *out)
     return 0;
 }
 
+/* "0", "1" or "warn". */
+static int read_check(const char *text, int *out)
+{
+    static const char *const words[] = {"0", "1", "warn"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(text, words[i]) == 0) {
+            *out = i; /* TRI_BARRIER_CHECK_* */
+            return 0;
+        }
+    return -EINVAL;
+}
+
 static int set_option(tri_options *o, const option *which, const char *value)
 {
     void *field = (char *)o + which->offset;
     long n;
     int err;
+    if (which->kind == OPTION_CHECK)
+        return read_check(value, field);
     if (which->kind == OPTION_BYTES)
         return read_bytes(value, field);
     /* Go's GOGC=off */
@@ -90,6 +111,16 @@ static int set_option(tri_options *o, const option *which, const char *value)
     return 0;
 }
 
+int gc_options_supported(const tri_options *o)
+{
+    if (!o->barrier_check || TRI_DEBUG >= 1)
+        return 0;
+    os_print(
+        "tricolor: option barriercheck: the barrier checker is not in this build of the library; it "
+        "is in those with TRI_DEBUG=1 or 2\n");
+    return -ENOTSUP;
+}
+
 /* One "name=value". */
 static int read_item(tri_options *o, char *item)
 {
@@ -100,7 +131,7 @@ static int read_item(tri_options *o, char *item)
         if (strcmp(item, options[i].name) != 0)
             continue;
         if (value && set_option(o, &options[i], value) == 0)
-            return 0;
+            return gc_options_supported(o);
         os_print("tricolor: TRICOLOR: option %s has the bad value \"%s\"\n", item,
                  value ? value : "");
         return -EINVAL;

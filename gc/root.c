@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 
+#include "barrier/log.h"
 #include "gc/state.h"
 #include "os/memory.h"
 
@@ -52,6 +53,12 @@ int tri_root_add(tri_heap *h, void *start, size_t count)
     root->start = start;
     root->count = count;
     gc_mutator *m = enter(h);
+    int err = barrier_log_root_add(h, start, count, __builtin_return_address(0));
+    if (err) {
+        leave(m);
+        os_free(root, sizeof *root);
+        return err;
+    }
     os_mutex_lock(&gc->roots_lock);
     root->next = gc->roots;
     gc->roots = root;
@@ -73,8 +80,10 @@ int tri_root_remove(tri_heap *h, void *start)
     if (root)
         *at = root->next;
     os_mutex_unlock(&gc->roots_lock);
-    if (root)
+    if (root) {
         shade_range(h, m, root->start, root->count);
+        barrier_log_root_remove(h, start, root->count);
+    }
     leave(m);
     if (!root)
         return -ENOENT;

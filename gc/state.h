@@ -174,6 +174,8 @@ void gc_collector_lock(struct gc *gc); /* gc->lock, by the collector's threads *
 void gc_collector_unlock(struct gc *gc);
 void gc_snapshot_prepare(struct gc *gc, gc_mutator *m);
 void gc_snapshot_free(gc_snapshot *s);
+void gc_show_runs(
+    gc_mutator *m); /* the active run table, to the inline allocation. Async-signal-safe */
 
 /* stack.c */
 void gc_stacks_mark_parked(struct gc *gc, gc_marker *w);
@@ -222,6 +224,9 @@ void gc_verify_close(struct gc *gc);
 void gc_verify(struct gc *gc);
 void gc_verify_clear_dead(uintptr_t lo, uintptr_t hi);
 void gc_verify_clear_below(gc_mutator *m);
+
+/* options.c: 0, or -ENOTSUP and a line on standard error. */
+int gc_options_supported(const tri_options *o);
 
 /* cycle.c */
 void gc_collector_thread(void *arg);

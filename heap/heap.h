@@ -148,6 +148,8 @@ typedef struct heap_hooks {
     void (*refill_swept)(void *owner, int64_t start, int64_t end);
     /* A mutator spent [start, end) draining its full barrier buffer. */
     void (*drained)(void *mutator, int64_t start, int64_t end);
+    /* A sweep freed the object in this slot. */
+    void (*freed)(const tri_heap *h, uintptr_t slot);
     /* A mutator waited that long for the page heap's lock. */
     void (*lock_waited)(tri_heap *h, int64_t ns);
 } heap_hooks;
@@ -199,6 +201,7 @@ struct tri_heap {
     heap_cache *caches;
 
     /* The rooms above hang their parts here; each casts its own. */
+    struct barrier_log *log; /* barriercheck=1 */
     struct gc *gc;
     struct sched *sched;
     struct inspect *inspect;

@@ -44,7 +44,7 @@ int tri_type_init(tri_type *type, const char *name, size_t size, tri_kind kind,
 {
     if (!type || field_count > UINT32_MAX)
         return -EINVAL;
-    tri_type t = {name, size, fields, (uint32_t)field_count, kind, trace, 0, 0};
+    tri_type t = {name, size, fields, (uint32_t)field_count, kind, trace, 0, 0, NULL};
     int err = heap_layout_check(&t);
     if (!err)
         *type = t;

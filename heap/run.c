@@ -163,6 +163,8 @@ bool heap_notes(const tri_heap *h)
 #if defined(HEAP_ASAN) || defined(TRI_TORTURE)
     (void)h;
     return true;
+#elif TRI_DEBUG >= 1
+    return h->numbers->valgrind || h->hooks.freed;
 #else
     return h->numbers->valgrind;
 #endif
@@ -172,6 +174,8 @@ void heap_note_freed(const tri_heap *h, const heap_span *s, uint32_t word, uint6
 {
     for (; freed; freed &= freed - 1) {
         void *p = (void *)heap_slot(s, word * 64 + (uint32_t)__builtin_ctzll(freed));
+        if (h->hooks.freed)
+            h->hooks.freed(h, (uintptr_t)p);
         heap_annotate_poison(p, s->size);
         heap_annotate_free(h->numbers->valgrind, p, s->size);
     }

@@ -30,9 +30,9 @@
 #include "os/memory.h"
 #include "os/vm.h"
 
-tri_type tri_bytes = {"bytes", 1, NULL, 0, TRI_KIND_BYTES, NULL, 0, 0};
-tri_type tri_words = {"words", 8, NULL, 0, TRI_KIND_WORDS, NULL, 0, 0};
-tri_type tri_pointers = {"pointers", 8, NULL, 0, TRI_KIND_POINTERS, NULL, 0, 0};
+tri_type tri_bytes = {"bytes", 1, NULL, 0, TRI_KIND_BYTES, NULL, 0, 0, NULL};
+tri_type tri_words = {"words", 8, NULL, 0, TRI_KIND_WORDS, NULL, 0, 0, NULL};
+tri_type tri_pointers = {"pointers", 8, NULL, 0, TRI_KIND_POINTERS, NULL, 0, 0, NULL};
 
 /* ---- numbers, for the whole process -------------------------------------------------------- */
 

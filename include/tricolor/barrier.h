@@ -46,7 +46,7 @@ TRI_INLINE void tri_init_(void *slot, void *value)
     tri_mutator *m = tri_self();
     m->busy = 1;
     TRI_SIGNAL_FENCE();
-    if (TRI_UNLIKELY(m->barrier & (TRI_SHADE_NEW | TRI_BARRIER_TRAP)))
+    if (TRI_UNLIKELY(m->barrier & (TRI_SHADE_NEW | TRI_LOG | TRI_BARRIER_TRAP)))
         tri_init_slow_(m, slot, value);
     else
         __atomic_store_n((tri_slot_ *)slot, value, __ATOMIC_RELAXED);

@@ -17,6 +17,10 @@
 
 TRI_BEGIN_DECLS
 
+/* What to do about a store that bypassed the write barrier: not look for it, report it and abort, or
+ * report it, count it and go on. */
+enum { TRI_BARRIER_CHECK_OFF, TRI_BARRIER_CHECK_ABORT, TRI_BARRIER_CHECK_WARN };
+
 typedef struct tri_options {
     size_t reserve;      /* bytes of address space, at least 16 MiB; 0: 256 GiB, less under
                           * RLIMIT_AS or Valgrind */
@@ -29,6 +33,7 @@ typedef struct tri_options {
     bool poll_only;      /* no signals: only runtime calls and tri_poll() are safepoints */
     bool verify;         /* re-mark independently at each cycle's end, stopping the mutators */
     bool gctrace;        /* one line per cycle on standard error, in Go's format */
+    int barrier_check;   /* TRI_BARRIER_CHECK_*; debug builds only (docs/barrier-checker.md) */
     /* Called when an allocation finds the hard limit reached, or the system out of memory, after a
      * whole collection did not help, before the process aborts. May longjmp or exit. */
     void (*out_of_memory)(tri_heap *heap, size_t bytes, void *arg);
@@ -37,12 +42,13 @@ typedef struct tri_options {
 
 /* The defaults, then whatever the environment variable TRICOLOR says, e.g.
  * TRICOLOR=gctrace=1,gogc=200,memlimit=512MiB,hardlimit=1GiB,verify=1,procs=4,workers=1,poll=1 .
- * -EINVAL and one line on standard error for an unknown or malformed option. */
+ * One line on standard error and -EINVAL for an unknown or malformed option, -ENOTSUP for one that is not
+ * in this build. */
 TRI_API int tri_options_init(tri_options *options);
 
 /* A new heap and its collector threads. NULL options: tri_options_init().
  * -ENOMEM: no address space or memory. -EAGAIN: no thread could be started. -EINVAL: options out of
- * range. */
+ * range. -ENOTSUP: an option that is not in this build, and one line on standard error. */
 TRI_API int tri_heap_create(const tri_options *options, tri_heap **heap);
 
 /* Ends the collector and gives all memory back. -EBUSY: a thread is still attached. */
@@ -57,6 +63,9 @@ TRI_API int tri_collect(tri_heap *heap);
  * parent alone kept alive is garbage here. -EALREADY: it does. -ENOTSUP: the heap has a scheduler,
  * whose threads the child lacks. -EAGAIN: no thread could be started. */
 TRI_API int tri_restart(tri_heap *heap);
+
+/* How many stores barrier_check has found that bypassed the write barrier. 0 without it. */
+TRI_API uint64_t tri_barrier_faults(tri_heap *heap);
 
 /* Each returns the former setting. Any thread; takes effect with the next pacing decision. */
 TRI_API int tri_set_gogc(tri_heap *heap, int percent);

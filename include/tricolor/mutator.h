@@ -31,6 +31,7 @@ typedef struct tri_slots {
 /* Bits of tri_mutator.barrier. */
 #define TRI_SHADE_OLD    1u
 #define TRI_SHADE_NEW    2u
+#define TRI_LOG          64u  /* barriercheck=1: every store takes the slow path */
 #define TRI_BARRIER_TRAP 128u /* this thread is not attached */
 
 struct tri_mutator {
@@ -62,6 +63,26 @@ TRI_INLINE tri_mutator *tri_self(void)
 #endif
     return m;
 }
+
+/* barriercheck=1, headers of debug builds: where the next object is made, and that what tri_make() puts into
+ * one is complete. Without them the checker makes do with the return address, and takes what an object
+ * holds at its maker's next call of the library for its first contents. */
+TRI_API void tri_site_(const char *file_line);
+TRI_API void tri_made_(void);
+#if defined(TRI_DEBUG) && TRI_DEBUG >= 1
+TRI_INLINE void tri_here_(const char *file_line)
+{
+    if (TRI_UNLIKELY(tri_self()->barrier & TRI_LOG))
+        tri_site_(file_line);
+}
+#define TRI_TEXT_(x) #x
+#define TRI_LINE_(x) TRI_TEXT_(x)
+#define TRI_HERE_()  tri_here_(__FILE__ ":" TRI_LINE_(__LINE__))
+#define TRI_MADE_(m) (TRI_UNLIKELY((m)->barrier & TRI_LOG) ? tri_made_() : (void)0)
+#else
+#define TRI_HERE_()  ((void)0)
+#define TRI_MADE_(m) ((void)0)
+#endif
 
 /* The slow paths; each expects and leaves `busy` as the fast path that calls it does. */
 TRI_API void *tri_new_slow_(tri_type *type, size_t count, unsigned flags);
@@ -119,6 +140,13 @@ TRI_INLINE void *tri_try_new(tri_type *type)
 TRI_API void *tri_new_array(tri_type *type, size_t count);
 TRI_API void *tri_try_new_array(tri_type *type, size_t count);
 
+#if defined(TRI_DEBUG) && TRI_DEBUG >= 1
+#define tri_new(type)                  (TRI_HERE_(), tri_new(type))
+#define tri_try_new(type)              (TRI_HERE_(), tri_try_new(type))
+#define tri_new_array(type, count)     (TRI_HERE_(), tri_new_array(type, count))
+#define tri_try_new_array(type, count) (TRI_HERE_(), tri_try_new_array(type, count))
+#endif
+
 /* A safepoint: acknowledges a pending handshake, gives way to other coroutines if asked to. */
 TRI_API void tri_safepoint_slow_(void);
 TRI_INLINE void tri_safepoint_(void)
@@ -140,6 +168,7 @@ TRI_END_DECLS
 #define tri_make(type_name, ...)                                                          \
     __extension__({                                                                       \
         const type_name##_tri_object tri_value_ = {__VA_ARGS__};                          \
+        TRI_HERE_();                                                                      \
         tri_mutator *tri_m_ = tri_self();                                                 \
         tri_m_->busy = 1;                                                                 \
         TRI_SIGNAL_FENCE();                                                               \
@@ -150,6 +179,7 @@ TRI_END_DECLS
             tri_m_ = tri_self();                                                          \
         }                                                                                 \
         tri_fill_(tri_p_, &tri_value_, sizeof tri_value_);                                \
+        TRI_MADE_(tri_m_);                                                                \
         TRI_SIGNAL_FENCE();                                                               \
         tri_m_->busy = 0;                                                                 \
         tri_p_;                                                                           \

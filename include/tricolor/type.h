@@ -57,6 +57,7 @@ struct tri_type {
      * arrays, one per size class. 0: not used yet. Owned by the library. */
     uint32_t cell;
     uint32_t array_cells;
+    const char *field_names; /* as written in TRI_TYPE: "left, right"; NULL: not known */
 };
 
 /* Reports one reference found by a trace callback. Words that are not pointers into the heap are
@@ -135,13 +136,15 @@ TRI_END_DECLS
                                  TRI_COUNT_(__VA_ARGS__) ? TRI_KIND_STRUCT : TRI_KIND_BYTES, \
                                  NULL,                                                       \
                                  0,                                                          \
-                                 0}
+                                 0,                                                          \
+                                 #__VA_ARGS__}
 
 /* The same with a trace callback instead of a list of fields. */
-#define TRI_TYPE_TRACE(type_name, ctype, trace_fn)                                      \
-    _Static_assert(_Alignof(ctype) <= 16,                                               \
-                   "TRI_TYPE_TRACE: " #ctype " wants more than 16 bytes of alignment"); \
-    typedef ctype type_name##_tri_object;                                               \
-    static tri_type type_name = {#type_name, sizeof(ctype), NULL, 0, TRI_KIND_TRACE, trace_fn, 0, 0}
+#define TRI_TYPE_TRACE(type_name, ctype, trace_fn)                                                \
+    _Static_assert(_Alignof(ctype) <= 16,                                                         \
+                   "TRI_TYPE_TRACE: " #ctype " wants more than 16 bytes of alignment");           \
+    typedef ctype type_name##_tri_object;                                                         \
+    static tri_type type_name = {#type_name, sizeof(ctype), NULL, 0, TRI_KIND_TRACE, trace_fn, 0, \
+                                 0,          NULL}
 
 #endif

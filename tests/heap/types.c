@@ -33,7 +33,7 @@ Test(types, a_description_that_is_none_is_refused)
     cr_assert_eq(tri_type_init(&t, "t", 16, TRI_KIND_STRUCT, &good, 1, NULL), 0);
     cr_assert_eq(tri_type_init(&t, "t", 16, TRI_KIND_TRACE, NULL, 0, trace), 0);
     tri_heap *h = heap_for_test(RESERVE);
-    tri_type wrong = {"wrong", 12, &outside, 1, TRI_KIND_STRUCT, NULL, 0, 0};
+    tri_type wrong = {"wrong", 12, &outside, 1, TRI_KIND_STRUCT, NULL, 0, 0, NULL};
     cr_assert_eq(tri_type_register(h, &wrong), -EINVAL);
     cr_assert_eq(heap_type_cell(h, &wrong, SIZE_MAX), -EINVAL);
     cr_assert_null(heap_type_layout(h, &wrong, false));
