@@ -5,6 +5,12 @@
  * the prefetcher likes, instead of one cache miss per object (the idea is Go's Green Tea; the marks
  * of a span that are not scanned yet are mark & ~scan).
  *
+ * What a span's objects refer to is collected as candidates and marked many at a time, in three
+ * stages (page table, bitmaps, span), each a block ahead of the next, so that the misses of different
+ * words overlap. References from a span into itself are the exception: they are marked and
+ * scanned on the spot, since a tree that was allocated in one go would otherwise come back through the
+ * queue once for each of its levels.
+ *
  * Rejected: a mark stack of objects (one miss per object, and the order of a depth-first walk is the
  * worst for gathering); pushing object by object to shared queues (an atomic per object).
  *
@@ -20,6 +26,7 @@
 
 #include "gc/state.h"
 #include "heap/prefetch.h"
+#include "heap/span.h"
 #include "os/clock.h"
 #include "os/memory.h"
 #include "os/vm.h"
@@ -134,9 +141,34 @@ static heap_span *steal(gc_marker *w)
     return NULL;
 }
 
+/* The first lines of the objects that are to be scanned in one bitmap word. */
+static void prefetch_objects(const heap_span *s, uint32_t word)
+{
+    uint64_t todo = __atomic_load_n(heap_mark_at(s, word), __ATOMIC_RELAXED) &
+                    ~__atomic_load_n(heap_scan_at(s, word), __ATOMIC_RELAXED);
+    uintptr_t first = heap_slot(s, word * 64);
+    for (; todo; todo &= todo - 1)
+        __builtin_prefetch((void *)(first + (uintptr_t)__builtin_ctzll(todo) * s->size));
+}
+
+/* The spans that come next, and their bitmaps. */
+static void prefetch_ring(gc_marker *w)
+{
+    uint32_t head = atomic_load_explicit(&w->head, memory_order_relaxed);
+    heap_span *next = atomic_load_explicit(&w->ring[head % GC_RING], memory_order_relaxed);
+    heap_span *near = atomic_load_explicit(&w->ring[(head + 2) % GC_RING], memory_order_relaxed);
+    heap_span *far = atomic_load_explicit(&w->ring[(head + 6) % GC_RING], memory_order_relaxed);
+    __builtin_prefetch(far); /* whatever an entry holds: structures are never unmapped */
+    if (near)
+        __builtin_prefetch(near->bits);
+    if (next)
+        prefetch_objects(next, 0);
+}
+
 static heap_span *next_span(gc_marker *w)
 {
     heap_span *s = ring_take(w);
+    prefetch_ring(w);
     /* A guest stays for microseconds: it takes one span at a time, and no chain that it would have to
      * put back. */
     if (!s && !w->guest && take_grey(w))
@@ -144,43 +176,142 @@ static heap_span *next_span(gc_marker *w)
     return s ? s : steal(w);
 }
 
-/* ---- marking words ---------------------------------------------------------------------------------- */
+/* ---- candidates ------------------------------------------------------------------------------------- */
 
-static inline void mark_found(gc_marker *w, heap_ref ref)
+/* Scanning appends the words that point into the reservation to w->found; marking takes them from
+ * there, many at a time, so that the misses of each overlap with those of the others: the page table
+ * two blocks ahead, the bitmaps one block ahead. A marker that holds candidates is counted in
+ * gc->active, like one that holds a span, and marks them all before it is not. */
+
+#define BLOCK      32
+#define FLUSH_AT   1024 /* candidates; guests, who have microseconds, mark them as they come */
+#define KERNEL_MAX (64 * 64 + 8) /* words that one call of gc_scan_kernel.objects may write */
+_Static_assert(FLUSH_AT + KERNEL_MAX <= GC_FOUND, "no room for what a kernel may find");
+
+/* Where the bits of a candidate are. */
+typedef struct target {
+    uint64_t *group; /* of its bitmap word; see HEAP_GROUP */
+    uint64_t bit;
+    heap_span *span;
+} target;
+
+static void queue(gc_marker *w, heap_span *s)
 {
-    bool first;
-    if (!heap_mark(ref.span, ref.index, &first))
+    if (heap_must_queue(s))
+        ring_push(w, s);
+}
+
+/* Sets mark bits, of one bitmap word, that were found clear. */
+static void mark_bits(gc_marker *w, const target *t, uint64_t bits)
+{
+    /* As heap_mark(): the bits, then `queued`. */
+    bits &= ~__atomic_fetch_or(&t->group[HEAP_MARK], bits, __ATOMIC_SEQ_CST);
+    if (!bits)
         return;
-    w->marked_objects++;
+    w->marked_bytes += heap_popcount(bits) * (uint64_t)t->span->size;
+    queue(w, t->span);
+}
+
+static void mark_one(gc_marker *w, uintptr_t word)
+{
+    heap_ref ref;
+    bool first;
+    if (!heap_find(w->gc->heap, word, &ref) || !heap_mark(ref.span, ref.index, &first))
+        return;
     w->marked_bytes += ref.span->size;
     if (first)
         ring_push(w, ref.span);
 }
 
-void gc_mark_word(gc_marker *w, uintptr_t word)
+/* The page entry says all that is needed to find the bits, without the span. */
+static void find_bits(gc_marker *w, uintptr_t word, target *out)
 {
-    heap_ref ref;
-    if (heap_find(w->gc->heap, word, &ref))
-        mark_found(w, ref);
+    static uint64_t no_bits[HEAP_GROUP]; /* never written: no slot is allocated in it */
+    const tri_heap *h = w->gc->heap;
+    uintptr_t at = word - h->base;
+    const heap_page *page = &h->pages[at >> HEAP_PAGE_SHIFT];
+    uint32_t id = atomic_load_explicit(&page->span, memory_order_acquire); /* heap_span_enter() */
+    if (TRI_UNLIKELY(!id || !page->magic)) {
+        if (id)
+            mark_one(w, word); /* one slot, whose end only the span knows */
+        *out = (target){no_bits, 0, NULL};
+        return;
+    }
+    at -= (uintptr_t)page->first << HEAP_PAGE_SHIFT;
+    uint32_t i = (uint32_t)(((uint64_t)at * page->magic) >> 32);
+    out->group = (uint64_t *)(void *)(h->bits + 8 * (uint64_t)page->bits) + i / 64 * HEAP_GROUP;
+    out->bit = (uint64_t)1 << (i % 64);
+    out->span = &h->spans[id];
+    __builtin_prefetch(out->group, 1);
 }
 
-/* All words are candidates. Loads are started a few words ahead: side table, span, bitmaps; each of
- * them may miss, and the misses of different words overlap. */
-#define AHEAD_PAGE 24
-#define AHEAD_SPAN 16
-#define AHEAD_BITS 8
+/* Keeps the targets that are allocated and not marked, and returns how many. */
+static size_t keep_unmarked(target *t, size_t n)
+{
+    target *out = t;
+    for (const target *end = t + n; t < end; t++) {
+        if (!(__atomic_load_n(&t->group[HEAP_ALLOC], __ATOMIC_RELAXED) & t->bit) ||
+            __atomic_load_n(&t->group[HEAP_MARK], __ATOMIC_RELAXED) & t->bit)
+            continue;
+        __builtin_prefetch(t->span);
+        *out++ = *t;
+    }
+    return (size_t)(out - (t - n));
+}
+
+/* Neighbours in memory are often neighbours among the candidates: those of one bitmap word are marked by
+ * one locked instruction. */
+static void mark_targets(gc_marker *w, const target *t, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        const target *first = &t[i];
+        uint64_t bits = 0;
+        for (; i < n && t[i].group == first->group; i++)
+            bits |= t[i].bit;
+        mark_bits(w, first, bits);
+    }
+}
 
 void gc_mark_words(gc_marker *w, const uintptr_t *words, size_t n)
 {
     const tri_heap *h = w->gc->heap;
-    for (size_t i = 0; i < n; i++) {
-        if (i + AHEAD_PAGE < n)
-            heap_prefetch_page(h, words[i + AHEAD_PAGE]);
-        if (i + AHEAD_SPAN < n)
-            heap_prefetch_span(h, words[i + AHEAD_SPAN]);
-        if (i + AHEAD_BITS < n)
-            heap_prefetch_bits(h, words[i + AHEAD_BITS]);
-        gc_mark_word(w, words[i]);
+    target targets[3][BLOCK];
+    size_t counts[2] = {0}; /* of the block found last, and of the one looked at last */
+    for (size_t i = 0; i < n && i < BLOCK; i++)
+        heap_prefetch_page(h, words[i]);
+    for (size_t at = 0, turn = 0; at < n || counts[0] || counts[1]; turn = (turn + 1) % 3) {
+        size_t here = n - at < BLOCK ? n - at : BLOCK;
+        for (size_t i = at + here; i < n && i < at + here + BLOCK; i++)
+            heap_prefetch_page(h, words[i]);
+        for (size_t i = 0; i < here; i++)
+            find_bits(w, words[at + i], &targets[turn][i]);
+        size_t unmarked = keep_unmarked(targets[(turn + 2) % 3], counts[0]);
+        mark_targets(w, targets[(turn + 1) % 3], counts[1]);
+        counts[1] = unmarked;
+        counts[0] = here;
+        at += here;
+    }
+}
+
+static void flush(gc_marker *w)
+{
+    size_t n = w->nfound;
+    w->nfound = 0;
+    gc_mark_words(w, w->found, n);
+}
+
+static inline uintptr_t *room(gc_marker *w)
+{
+    if (TRI_UNLIKELY(w->nfound >= FLUSH_AT))
+        flush(w);
+    return w->found + w->nfound;
+}
+
+void gc_mark_word(gc_marker *w, uintptr_t word)
+{
+    if (heap_contains(w->gc->heap, word)) {
+        *room(w) = word;
+        w->nfound++;
     }
 }
 
@@ -189,9 +320,9 @@ void gc_mark_filter(gc_marker *w, const void *words, size_t n)
     const tri_heap *h = w->gc->heap;
     const uintptr_t *p = words;
     while (n) {
-        size_t piece = n < GC_FOUND ? n : GC_FOUND;
-        size_t found = w->gc->kernel->filter(p, piece, h->base, h->reserved, w->found);
-        gc_mark_words(w, w->found, found);
+        size_t piece = n < KERNEL_MAX ? n : KERNEL_MAX;
+        uintptr_t *out = room(w);
+        w->nfound += w->gc->kernel->filter(p, piece, h->base, h->reserved, out);
         p += piece;
         n -= piece;
     }
@@ -211,25 +342,15 @@ void tri_trace(tri_tracer *tracer, const void *pointer)
 static void scan_masked(gc_marker *w, uintptr_t first, size_t slot, uint64_t todo, uint64_t mask)
 {
     const tri_heap *h = w->gc->heap;
-    size_t found = w->gc->kernel->objects(first, slot, todo, mask, h->base, h->reserved, w->found);
-    gc_mark_words(w, w->found, found);
+    uintptr_t *out = room(w);
+    w->nfound += w->gc->kernel->objects(first, slot, todo, mask, h->base, h->reserved, out);
 }
 
 /* An object with pointers beyond its 64th word. */
 static void scan_offsets(gc_marker *w, uintptr_t object, const heap_layout *l)
 {
-    const tri_heap *h = w->gc->heap;
-    size_t found = 0;
-    for (uint32_t i = 0; i < l->nptrs; i++) {
-        uintptr_t v = __atomic_load_n((uintptr_t *)object + l->offsets[i], __ATOMIC_RELAXED);
-        if (heap_contains(h, v))
-            w->found[found++] = v;
-        if (found == GC_FOUND) {
-            gc_mark_words(w, w->found, found);
-            found = 0;
-        }
-    }
-    gc_mark_words(w, w->found, found);
+    for (uint32_t i = 0; i < l->nptrs; i++)
+        gc_mark_word(w, __atomic_load_n((uintptr_t *)object + l->offsets[i], __ATOMIC_RELAXED));
 }
 
 static void scan_elements(gc_marker *w, uintptr_t start, size_t bytes, const heap_layout *l)
@@ -250,7 +371,6 @@ static void scan_elements(gc_marker *w, uintptr_t start, size_t bytes, const hea
 /* `bytes` at `start`, which begins at an object, or at an element of an array. */
 static void scan_range(gc_marker *w, uintptr_t start, size_t bytes, const heap_layout *l)
 {
-    w->scanned_bytes += bytes;
     switch (l->kind) {
     case TRI_KIND_BYTES: return;
     case TRI_KIND_WORDS:
@@ -281,9 +401,8 @@ static void scan_slots(gc_marker *w, heap_span *s, uint32_t word, uint64_t todo)
     const heap_layout *l = s->layout;
     uintptr_t first = heap_slot(s, word * 64);
     /* A stale word may have marked a slot that was reserved, never issued, and taken back since. */
-    todo &= __atomic_load_n(&s->alloc[word], __ATOMIC_RELAXED);
+    todo &= __atomic_load_n(heap_alloc_at(s, word), __ATOMIC_RELAXED);
     if (l && l->kind == TRI_KIND_STRUCT && !l->array && l->words <= 64) {
-        w->scanned_bytes += (uint64_t)__builtin_popcountll(todo) * s->size;
         scan_masked(w, first, s->size, todo, l->mask);
         return;
     }
@@ -308,7 +427,7 @@ static void requeue(gc_marker *w, heap_span *s)
 static void scan_large(gc_marker *w, heap_span *s)
 {
     const heap_layout *l = s->layout;
-    if (__atomic_load_n(&s->scan[0], __ATOMIC_RELAXED) & 1 || !heap_is_marked(s, 0))
+    if (__atomic_load_n(heap_scan_at(s, 0), __ATOMIC_RELAXED) & 1 || !heap_is_marked(s, 0))
         return;
     size_t most = w->guest ? GUEST_PIECE : PIECE, piece = most;
     if (l->array && l->size > 8)
@@ -321,7 +440,7 @@ static void scan_large(gc_marker *w, heap_span *s)
     if (at + piece < s->size) {
         requeue(w, s);
     } else {
-        __atomic_fetch_or(&s->scan[0], 1, __ATOMIC_SEQ_CST);
+        __atomic_fetch_or(heap_scan_at(s, 0), 1, __ATOMIC_SEQ_CST);
     }
     size_t bytes = s->size - at < piece ? s->size - at : piece;
     scan_range(w, s->base + at, bytes, l);
@@ -333,30 +452,94 @@ static bool out_of_time(const gc_marker *w)
     return w->deadline && os_now() >= w->deadline;
 }
 
+/* A span whose objects refer to each other is going to be read from end to end. */
+static void prefetch_span(const heap_span *s)
+{
+    size_t bytes = (size_t)s->npages * HEAP_PAGE;
+    for (size_t at = 0; at < bytes && at < 2 * HEAP_PAGE; at += 64)
+        __builtin_prefetch((void *)(s->base + at));
+}
+
+/* Whether some slot was marked that w, who has the span in hand, must scan now. Candidates from
+ * w->found[from] on that point into the span itself are marked at once, while it is in the nearest cache:
+ * what was allocated together often refers to itself, and a tree would otherwise come back through
+ * the queue once for each of its levels. */
+static bool mark_local(gc_marker *w, heap_span *s, size_t from)
+{
+    uint64_t local[HEAP_GROUPS_MAX] = {0};
+    size_t bytes = s->npages * HEAP_PAGE, kept = from;
+    bool any = false;
+    for (size_t i = from; i < w->nfound; i++) {
+        uintptr_t at = w->found[i] - s->base;
+        w->found[kept] = w->found[i];
+        kept += at >= bytes;
+        if (at < bytes) {
+            uint32_t slot = (uint32_t)(((uint64_t)at * s->magic) >> 32);
+            local[slot / 64] |= (uint64_t)1 << (slot % 64);
+            any = true;
+        }
+    }
+    w->nfound = kept;
+    if (!any)
+        return false;
+    any = false;
+    for (uint32_t i = 0; i < s->nwords; i++) {
+        uint64_t bits = local[i] & __atomic_load_n(heap_alloc_at(s, i), __ATOMIC_RELAXED) &
+                        ~__atomic_load_n(heap_mark_at(s, i), __ATOMIC_RELAXED);
+        if (!bits)
+            continue;
+        bits &= ~__atomic_fetch_or(heap_mark_at(s, i), bits, __ATOMIC_SEQ_CST); /* as heap_mark() */
+        w->marked_bytes += heap_popcount(bits) * (uint64_t)s->size;
+        any |= bits != 0;
+    }
+    return any;
+}
+
+/* One pass over the span. False: it was cut short, and the span is queued again. */
+static bool scan_words(gc_marker *w, heap_span *s)
+{
+    for (uint32_t i = 0; i < s->nwords; i++) {
+        uint64_t todo = __atomic_load_n(heap_mark_at(s, i), __ATOMIC_SEQ_CST) &
+                        ~__atomic_load_n(heap_scan_at(s, i), __ATOMIC_RELAXED);
+        if (!todo)
+            continue;
+        todo &= ~__atomic_fetch_or(heap_scan_at(s, i), todo, __ATOMIC_SEQ_CST);
+        if (!todo)
+            continue;
+        if (i + 1 < s->nwords)
+            prefetch_objects(s, i + 1);
+        scan_slots(w, s, i, todo);
+        if (w->guest)
+            flush(w);
+        if (out_of_time(w)) {
+            requeue(w, s);
+            return false;
+        }
+    }
+    return true;
+}
+
 static void scan_span(gc_marker *w, heap_span *s)
 {
-    w->spans_scanned++;
     /* A worker or guest that has taken a span out of a queue while a round runs: what it is about to read
      * may be in the buffer of a mutator that has acknowledged already. */
     barrier_note_work(w->gc->heap);
     atomic_exchange_explicit(&s->queued, 0, memory_order_seq_cst); /* pairs with heap_mark */
     if (s->large) {
         scan_large(w, s);
+        if (w->guest)
+            flush(w);
         return;
     }
-    for (uint32_t i = 0; i < s->nwords; i++) {
-        uint64_t todo = __atomic_load_n(&s->mark[i], __ATOMIC_SEQ_CST) &
-                        ~__atomic_load_n(&s->scan[i], __ATOMIC_RELAXED);
-        if (!todo)
-            continue;
-        todo &= ~__atomic_fetch_or(&s->scan[i], todo, __ATOMIC_SEQ_CST);
-        if (!todo)
-            continue;
-        scan_slots(w, s, i, todo);
-        if (out_of_time(w) && i + 1 < s->nwords) {
-            requeue(w, s);
+    for (bool first = true;; first = false) {
+        size_t from = w->nfound;
+        if (!scan_words(w, s))
             return;
-        }
+        /* Unless what was found was marked on the way, for want of room. */
+        if (from >= w->nfound || !mark_local(w, s, from))
+            return;
+        if (first)
+            prefetch_span(s);
     }
 }
 
@@ -365,6 +548,10 @@ bool gc_mark_some(gc_marker *w, uint64_t spans)
     bool any = false;
     for (; spans; spans--) {
         heap_span *s = next_span(w);
+        if (!s && w->nfound) {
+            flush(w);
+            s = next_span(w);
+        }
         if (!s)
             return any;
         any = true;
@@ -489,6 +676,7 @@ static bool mark_as_guest(struct gc *gc, int64_t until)
             if (out_of_time(w))
                 break;
         }
+        flush(w);
         flush_ring(w);
         leave(gc);
     }

@@ -50,11 +50,12 @@ typedef struct gc_marker {
     _Atomic uint32_t head; /* owner and thieves, by compare-and-swap (acquire-release) */
     _Atomic uint32_t tail; /* owner; release, pairs with the thieves' acquire */
     heap_span *_Atomic *ring;
-    uintptr_t *found;   /* output of the kernels */
-    _Atomic bool taken; /* a guest works with it */
-    int64_t deadline;   /* a guest's, os_now() nanoseconds; 0: none */
-    bool guest;         /* for mutators and idle threads, not a thread of its own */
-    uint64_t marked_bytes, marked_objects, scanned_bytes, spans_scanned;
+    uintptr_t *found; /* candidates that are still to be marked */
+    size_t nfound;
+    _Atomic bool taken;    /* a guest works with it */
+    int64_t deadline;      /* a guest's, os_now() nanoseconds; 0: none */
+    bool guest;            /* for mutators and idle threads, not a thread of its own */
+    uint64_t marked_bytes; /* by this marker in this cycle, not counting what was born black */
     struct gc_marker *next;
 } gc_marker;
 

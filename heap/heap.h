@@ -54,7 +54,7 @@ typedef struct heap_page {
     _Atomic uint32_t span; /* number of the span; 0: none */
     uint32_t first;        /* first page of the span */
     uint32_t magic;        /* ceil(2^32 / slot size); 0 for spans of one slot */
-    uint32_t bits;         /* the span's alloc words: heap->bits + 8 * bits bytes */
+    uint32_t bits;         /* the span's bitmaps: heap->bits + 8 * bits bytes */
 } heap_page;
 
 /* How the objects of one (type, array or not) are scanned. Immutable once published. */
@@ -77,20 +77,24 @@ struct heap_layout {
 #define SPAN_SWEEPING  2u
 #define SPAN_GEN_SHIFT 2
 
+/* What marking a slot touches comes first, in one cache line. */
 struct heap_span {
-    /* Constant while the span exists. */
+    /* Constant while the span exists, but for `queued`. */
     uintptr_t base;
-    size_t size; /* of a slot, bytes */
-    uint32_t nslots;
-    uint32_t nwords; /* bitmap words; at least one spare bit: nwords * 64 > nslots */
+    size_t size;         /* of a slot, bytes */
+    uint64_t *bits;      /* nwords groups of three words: HEAP_ALLOC, HEAP_MARK, HEAP_SCAN */
+    heap_layout *layout; /* NULL in mixed spans */
     uint32_t magic;
+    uint32_t nwords; /* groups of bitmap words; at least one spare bit: nwords * 64 > nslots */
+    bool large;
+    bool noscan;            /* layout->noscan; false in mixed spans */
+    _Atomic uint8_t queued; /* everybody: whether it is in a grey queue; see heap_mark() */
+    heap_span *grey_next;   /* the grey queue's, while queued */
+
+    uint32_t nslots;
     uint32_t id;
     uint32_t first; /* page number */
     uint32_t npages;
-    uint64_t *alloc;     /* [nwords] slots issued or reserved */
-    uint64_t *mark;      /* [nwords], alloc + nwords */
-    uint64_t *scan;      /* [nwords], alloc + 2 * nwords: marked slots that were already scanned */
-    heap_layout *layout; /* NULL in mixed spans */
     uint32_t *slot_layouts; /* mixed spans: layout id per slot, written before the alloc bit */
     heap_class *class;      /* its mcentral; all large objects have one */
 
@@ -101,17 +105,38 @@ struct heap_span {
      * reset by the sweeper. */
     _Atomic uint64_t large_pos;
 
-    /* The grey queue's, while queued. */
-    _Atomic uint8_t queued;
-    heap_span *grey_next;
-
     /* The owner's. */
-    uint32_t search; /* bitmap word where the next run is looked for */
-    uint32_t live;   /* set alloc bits after the last sweep */
-    bool needzero;   /* slots may hold old contents */
-    bool large;
+    uint32_t search;                            /* bitmap word where the next run is looked for */
+    uint32_t live;                              /* set alloc bits after the last sweep */
+    bool needzero;                              /* slots may hold old contents */
     void *link[2] __attribute__((aligned(16))); /* mcentral's sets: link word of AO_stack */
+} __attribute__((aligned(TRI_CACHE_LINE)));
+
+/* The three bits of a slot lie in neighbouring words: marking asks whether it is allocated and whether it
+ * is marked, sweeping reads and writes all three, and each is one miss this way. */
+enum {
+    HEAP_ALLOC, /* slots issued or reserved */
+    HEAP_MARK,
+    HEAP_SCAN, /* marked slots that were already scanned */
+    HEAP_GROUP
 };
+#define HEAP_GROUPS_MAX \
+    (HEAP_PAGE / 8 / 64 + 1) /* of a span: the smallest slots are in spans of one page */
+
+static inline uint64_t *heap_alloc_at(const heap_span *s, uint32_t word)
+{
+    return s->bits + (size_t)word * HEAP_GROUP + HEAP_ALLOC;
+}
+
+static inline uint64_t *heap_mark_at(const heap_span *s, uint32_t word)
+{
+    return s->bits + (size_t)word * HEAP_GROUP + HEAP_MARK;
+}
+
+static inline uint64_t *heap_scan_at(const heap_span *s, uint32_t word)
+{
+    return s->bits + (size_t)word * HEAP_GROUP + HEAP_SCAN;
+}
 
 /* What an allocation slow path must know of the mutator that it works for. */
 typedef struct heap_colour {
@@ -165,9 +190,9 @@ struct tri_heap {
     /* Constant after creation. */
     uintptr_t base;
     size_t reserved;
-    heap_page *pages;  /* side table */
-    uint8_t *bits;     /* bitmap records */
-    heap_span **spans; /* by number; slots filled before the number is published */
+    heap_page *pages; /* side table */
+    uint8_t *bits;    /* bitmap records */
+    heap_span *spans; /* by number; a structure is made before its number is published */
     tri_options options;
 
     /* Sweep generation: written by the collector alone, when all have acknowledged H5 (release);
@@ -231,7 +256,7 @@ typedef struct heap_ref {
 static inline heap_span *heap_span_at(const tri_heap *h, size_t page)
 {
     uint32_t id = atomic_load_explicit(&h->pages[page].span, memory_order_acquire);
-    return id ? h->spans[id] : NULL;
+    return id ? &h->spans[id] : NULL;
 }
 
 /* The allocated slot that `p` points into. Valid for any word; ignores slots whose alloc bit is
@@ -244,7 +269,7 @@ static inline bool heap_find(const tri_heap *h, uintptr_t p, heap_ref *out)
     if (!s)
         return false;
     uint32_t i = s->magic ? (uint32_t)(((uint64_t)(p - s->base) * s->magic) >> 32) : 0;
-    uint64_t word = __atomic_load_n(&s->alloc[i / 64], __ATOMIC_RELAXED);
+    uint64_t word = __atomic_load_n(heap_alloc_at(s, i / 64), __ATOMIC_RELAXED);
     if (!(word >> (i % 64) & 1))
         return false;
     if (s->large && p - s->base >= s->size)
@@ -261,7 +286,7 @@ static inline uintptr_t heap_slot(const heap_span *s, uint32_t i)
 
 static inline bool heap_is_marked(const heap_span *s, uint32_t i)
 {
-    return __atomic_load_n(&s->mark[i / 64], __ATOMIC_RELAXED) >> (i % 64) & 1;
+    return __atomic_load_n(heap_mark_at(s, i / 64), __ATOMIC_RELAXED) >> (i % 64) & 1;
 }
 
 heap_layout *heap_layout_by_id(tri_heap *h, uint32_t id);
@@ -350,6 +375,13 @@ static inline void heap_grey_push(tri_heap *h, heap_span *s)
                                                   memory_order_relaxed)); /* pairs with take_all */
 }
 
+/* After a slot was marked: whether the caller must queue the span, which is flagged as queued now. */
+static inline bool heap_must_queue(heap_span *s)
+{
+    return !s->noscan && !atomic_load_explicit(&s->queued, memory_order_seq_cst) &&
+           !atomic_exchange_explicit(&s->queued, 1, memory_order_seq_cst);
+}
+
 /* Marks one slot. True if it was not marked before; then *first tells whether the span must be
  * queued by the caller (it is now flagged as queued).
  *
@@ -359,15 +391,11 @@ static inline bool heap_mark(heap_span *s, uint32_t i, bool *first)
 {
     uint64_t bit = (uint64_t)1 << (i % 64);
     *first = false;
-    if (__atomic_load_n(&s->mark[i / 64], __ATOMIC_RELAXED) & bit)
+    if (__atomic_load_n(heap_mark_at(s, i / 64), __ATOMIC_RELAXED) & bit)
         return false;
-    if (__atomic_fetch_or(&s->mark[i / 64], bit, __ATOMIC_SEQ_CST) & bit)
+    if (__atomic_fetch_or(heap_mark_at(s, i / 64), bit, __ATOMIC_SEQ_CST) & bit)
         return false;
-    if (s->layout && s->layout->noscan)
-        return true;
-    if (!atomic_load_explicit(&s->queued, memory_order_seq_cst) &&
-        !atomic_exchange_explicit(&s->queued, 1, memory_order_seq_cst))
-        *first = true;
+    *first = heap_must_queue(s);
     return true;
 }
 

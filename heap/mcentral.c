@@ -44,7 +44,8 @@ static void shape(heap_class *c, size_t size)
     c->nslots = size ? (uint32_t)(c->npages * HEAP_PAGE / size) : 1;
     c->nwords = c->nslots / 64 + 1;
     c->magic = size ? heap_magic(size) : 0;
-    c->record = 3 * c->nwords + (c->mixed ? (c->nslots + 1) / 2 : 0);
+    c->record = HEAP_GROUP * c->nwords + (c->mixed ? (c->nslots + 1) / 2 : 0);
+    TRI_ASSERT(c->nwords <= HEAP_GROUPS_MAX, "a span has more slots than a page of the smallest");
     TRI_ASSERT(c->record <= HEAP_RECORD_MAX, "a bitmap record is larger than any free list");
 }
 

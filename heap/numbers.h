@@ -12,7 +12,6 @@ struct heap_numbers {
     bool valgrind; /* constant */
     uint32_t max;  /* constant: numbers from 1 up to below this one */
     uint64_t bits_max;
-    heap_span *pool; /* constant: number i has pool[i] */
 
     os_mutex lock;
     uint32_t next; /* never used so far */

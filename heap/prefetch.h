@@ -17,7 +17,7 @@ static inline void heap_prefetch_span(const tri_heap *h, uintptr_t p)
 {
     uint32_t id = atomic_load_explicit(&h->pages[(p - h->base) >> HEAP_PAGE_SHIFT].span,
                                        memory_order_relaxed);
-    __builtin_prefetch(h->spans[id]);
+    __builtin_prefetch(&h->spans[id]);
 }
 
 static inline void heap_prefetch_bits(const tri_heap *h, uintptr_t p)
@@ -26,8 +26,8 @@ static inline void heap_prefetch_bits(const tri_heap *h, uintptr_t p)
     if (!s)
         return;
     uint32_t i = (uint32_t)(((uint64_t)(p - s->base) * s->magic) >> 32);
-    __builtin_prefetch(&s->alloc[i / 64]);
-    __builtin_prefetch(&s->mark[i / 64], 1);
+    __builtin_prefetch(heap_alloc_at(s, i / 64));
+    __builtin_prefetch(heap_mark_at(s, i / 64), 1);
 }
 
 #endif

@@ -41,9 +41,9 @@ static void settle_span(tri_heap *h, heap_span *s, uint32_t gen)
 {
     uint32_t live = 0;
     for (uint32_t w = 0; w < s->nwords; w++) {
-        s->mark[w] = 0;
-        s->scan[w] = 0;
-        live += heap_popcount(s->alloc[w]);
+        *heap_mark_at(s, w) = 0;
+        *heap_scan_at(s, w) = 0;
+        live += heap_popcount(*heap_alloc_at(s, w));
     }
     s->live = live;
     s->search = 0;
@@ -63,8 +63,8 @@ void heap_restart(tri_heap *h, uint32_t gen, bool (*mine)(void *owner))
         memset(c->classes[i].sets, 0, sizeof c->classes[i].sets);
     uint32_t limit = atomic_load_explicit(&h->span_limit, memory_order_relaxed);
     for (uint32_t id = 1; id < limit; id++)
-        if (atomic_load_explicit(&h->spans[id]->state, memory_order_relaxed) != SPAN_NONE)
-            settle_span(h, h->spans[id], gen);
+        if (atomic_load_explicit(&h->spans[id].state, memory_order_relaxed) != SPAN_NONE)
+            settle_span(h, &h->spans[id], gen);
     atomic_store_explicit(&h->grey, NULL, memory_order_relaxed);
     atomic_store_explicit(&c->swept, gen, memory_order_relaxed);
     atomic_store_explicit(&h->sweepgen, gen, memory_order_relaxed);

@@ -46,7 +46,7 @@ static void publish_fence(void)
 /* Word w's slots that are not allocated. */
 static uint64_t free_slots(const heap_span *s, uint32_t w)
 {
-    uint64_t free = ~__atomic_load_n(&s->alloc[w], __ATOMIC_RELAXED);
+    uint64_t free = ~__atomic_load_n(heap_alloc_at(s, w), __ATOMIC_RELAXED);
     uint32_t first = w * 64;
     if (s->nslots >= first + 64)
         return free;
@@ -129,17 +129,17 @@ void heap_run_publish(heap_span *s, uint32_t first, uint32_t n, bool black)
 {
     EACH_WORD(w, mask, first, n)
     {
-        uint64_t alloc = __atomic_load_n(&s->alloc[w], __ATOMIC_RELAXED);
+        uint64_t alloc = __atomic_load_n(heap_alloc_at(s, w), __ATOMIC_RELAXED);
         TRI_ASSERT((alloc & mask) == 0, "reserving a slot that is allocated");
         if (black) {
-            set_bits(&s->mark[w], mask);
-            set_bits(&s->scan[w], mask);
+            set_bits(heap_mark_at(s, w), mask);
+            set_bits(heap_scan_at(s, w), mask);
         } else {
-            clear_bits(&s->mark[w], mask);
-            clear_bits(&s->scan[w], mask);
+            clear_bits(heap_mark_at(s, w), mask);
+            clear_bits(heap_scan_at(s, w), mask);
         }
         /* Release: pairs with the address dependency from the bit to the slot in whoever scans. */
-        __atomic_store_n(&s->alloc[w], alloc | mask, __ATOMIC_RELEASE);
+        __atomic_store_n(heap_alloc_at(s, w), alloc | mask, __ATOMIC_RELEASE);
     }
     publish_fence();
 }
@@ -149,7 +149,7 @@ uint32_t heap_run_unreserve(tri_heap *h, heap_span *s, uint32_t first, uint32_t 
     uint32_t cleared = 0;
     EACH_WORD(w, mask, first, n)
     {
-        uint64_t was = __atomic_fetch_and(&s->alloc[w], ~mask, __ATOMIC_RELAXED);
+        uint64_t was = __atomic_fetch_and(heap_alloc_at(s, w), ~mask, __ATOMIC_RELAXED);
         cleared += heap_popcount(was & mask);
     }
     /* Tools are not told: a stale word may have had such a slot marked, and its marker be reading it now. The

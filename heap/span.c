@@ -55,11 +55,10 @@ int heap_numbers_open(tri_heap *h)
     n->bits_next = 8;
     n->next = 1;
     h->numbers = n;
-    h->spans = os_reserve_rw(n->max * sizeof(heap_span *), 0);
-    n->pool = os_reserve_rw(n->max * sizeof(heap_span), 0);
+    h->spans = os_reserve_rw(n->max * sizeof(heap_span), 0);
     h->bits = os_reserve_rw(n->bits_max * 8, 0);
     atomic_store_explicit(&h->span_limit, 1, memory_order_relaxed);
-    if (h->spans && n->pool && h->bits)
+    if (h->spans && h->bits)
         return 0;
     heap_numbers_close(h);
     return -ENOMEM;
@@ -70,10 +69,8 @@ void heap_numbers_close(tri_heap *h)
     struct heap_numbers *n = h->numbers;
     if (h->bits)
         os_unreserve(h->bits, n->bits_max * 8);
-    if (n->pool)
-        os_unreserve(n->pool, n->max * sizeof(heap_span));
     if (h->spans)
-        os_unreserve((void *)h->spans, n->max * sizeof(heap_span *));
+        os_unreserve(h->spans, n->max * sizeof(heap_span));
     os_free(n, sizeof *n);
     h->bits = NULL;
     h->spans = NULL;
@@ -113,13 +110,12 @@ static uint32_t take_number(tri_heap *h)
     struct heap_numbers *n = h->numbers;
     uint32_t id = n->free;
     if (id) {
-        n->free = n->pool[id].first;
+        n->free = h->spans[id].first;
     } else {
         if (n->next == n->max)
             return 0;
         id = n->next++;
-        h->spans[id] = &n->pool[id];
-        atomic_store_explicit(&n->pool[id].state, SPAN_NONE, memory_order_relaxed);
+        atomic_store_explicit(&h->spans[id].state, SPAN_NONE, memory_order_relaxed);
         /* Release: pairs with the acquire of those who walk the numbers. */
         atomic_store_explicit(&h->span_limit, n->next, memory_order_release);
     }
@@ -139,10 +135,10 @@ static heap_span *take_struct(tri_heap *h, uint32_t words)
     os_mutex_unlock(&n->lock);
     if (!id)
         return NULL;
-    heap_span *s = &n->pool[id];
+    heap_span *s = &h->spans[id];
     s->id = id;
-    s->alloc = record_at(h, record);
-    memset(s->alloc, 0, 8 * (size_t)words);
+    s->bits = record_at(h, record);
+    memset(s->bits, 0, 8 * (size_t)words);
     return s;
 }
 
@@ -152,7 +148,7 @@ static void give_struct(tri_heap *h, heap_span *s, uint32_t words)
     /* Release: whoever makes it a span again comes through the lock, walkers come through here. */
     atomic_store_explicit(&s->state, SPAN_NONE, memory_order_release);
     os_mutex_lock(&n->lock);
-    give_record(h, (uint64_t)((uint8_t *)s->alloc - h->bits) / 8, words);
+    give_record(h, (uint64_t)((uint8_t *)s->bits - h->bits) / 8, words);
     s->first = n->free;
     n->free = s->id;
     n->inuse--;
@@ -165,7 +161,7 @@ void heap_numbers_read(tri_heap *h, heap_numbers_stats *out)
     os_mutex_lock(&n->lock);
     out->span_sys = (uint64_t)n->next * sizeof(heap_span);
     out->span_inuse = (uint64_t)n->inuse * sizeof(heap_span);
-    out->meta_sys = n->bits_next * 8 + (uint64_t)n->next * sizeof(heap_span *);
+    out->meta_sys = n->bits_next * 8;
     os_mutex_unlock(&n->lock);
 }
 
@@ -191,10 +187,10 @@ static heap_span *make(heap_class *class, uint32_t npages)
     s->nslots = class->nslots;
     s->nwords = class->nwords;
     s->magic = class->magic;
-    s->mark = s->alloc + s->nwords;
-    s->scan = s->mark + s->nwords;
     s->layout = class->layout;
-    s->slot_layouts = class->mixed ? (uint32_t *)(void *)(s->scan + s->nwords) : NULL;
+    s->noscan = class->layout && class->layout->noscan;
+    s->slot_layouts =
+        class->mixed ? (uint32_t *)(void *)(s->bits + (size_t)HEAP_GROUP * s->nwords) : NULL;
     s->class = class;
     s->search = 0;
     s->live = 0;
@@ -229,6 +225,7 @@ heap_span *heap_span_new_large(heap_class *class, heap_layout *layout, size_t si
         return NULL;
     s->size = size;
     s->layout = layout;
+    s->noscan = layout->noscan;
     return s;
 }
 
@@ -238,7 +235,7 @@ void heap_span_enter(tri_heap *h, heap_span *s, size_t from, size_t n)
     for (heap_page *end = p + n; p < end; p++) {
         p->first = s->first;
         p->magic = s->magic;
-        p->bits = (uint32_t)((uint64_t)((uint8_t *)s->alloc - h->bits) / 8);
+        p->bits = (uint32_t)((uint64_t)((uint8_t *)s->bits - h->bits) / 8);
         /* Release: pairs with heap_span_at(). */
         atomic_store_explicit(&p->span, s->id, memory_order_release);
     }

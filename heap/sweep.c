@@ -84,11 +84,11 @@ static uint64_t sweep_bits(tri_heap *h, heap_span *s)
     uint32_t freed = 0, live = 0;
     bool notes = heap_notes(h);
     for (uint32_t w = 0; w < s->nwords; w++) {
-        uint64_t mark = __atomic_load_n(&s->mark[w], __ATOMIC_RELAXED);
-        uint64_t alloc = __atomic_load_n(&s->alloc[w], __ATOMIC_RELAXED);
+        uint64_t mark = __atomic_load_n(heap_mark_at(s, w), __ATOMIC_RELAXED);
+        uint64_t alloc = __atomic_load_n(heap_alloc_at(s, w), __ATOMIC_RELAXED);
         uint64_t dead = alloc & ~mark;
         if (dead) {
-            alloc = __atomic_fetch_and(&s->alloc[w], mark, __ATOMIC_RELAXED);
+            alloc = __atomic_fetch_and(heap_alloc_at(s, w), mark, __ATOMIC_RELAXED);
             dead = alloc & ~mark;
             freed += heap_popcount(dead);
             if (s->class->mixed)
@@ -97,8 +97,8 @@ static uint64_t sweep_bits(tri_heap *h, heap_span *s)
                 heap_note_freed(h, s, w, dead);
         }
         live += heap_popcount(alloc & mark);
-        __atomic_store_n(&s->mark[w], 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&s->scan[w], 0, __ATOMIC_RELAXED);
+        __atomic_store_n(heap_mark_at(s, w), 0, __ATOMIC_RELAXED);
+        __atomic_store_n(heap_scan_at(s, w), 0, __ATOMIC_RELAXED);
     }
     s->live = live;
     s->search = 0;
@@ -198,7 +198,7 @@ static heap_span *next_unswept(tri_heap *h, uint32_t gen)
 /* Looks at span number `id`; false if it is old and was not swept here. */
 static bool visit(tri_heap *h, uint32_t id, uint32_t gen, size_t *n, uint64_t *bytes)
 {
-    heap_span *s = h->spans[id];
+    heap_span *s = &h->spans[id];
     uint32_t state = atomic_load_explicit(&s->state, memory_order_acquire); /* as claim() */
     if (heap_state_gen(state) >= gen)
         return true;

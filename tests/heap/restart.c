@@ -33,7 +33,7 @@ Test(restart, finds_every_span_and_loses_no_object)
     heap_span *half = heap_pop_unswept(class, gen_of_heap(h), true);
     cr_assert_not_null(half);
     atomic_fetch_or(&half->state, SPAN_SWEEPING);
-    half->mark[0] = 0;
+    *heap_mark_at(half, 0) = 0;
     cr_assert_not_null(heap_pop_unswept(class, gen_of_heap(h), true));
     heap_span *made = heap_span_new(class, gen_of_heap(h));
     for (uint32_t i = 0; i < made->npages; i++)

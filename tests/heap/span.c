@@ -46,7 +46,7 @@ Test(span, a_freed_span_is_found_no_more_and_its_parts_are_used_again)
     heap_class *c = class_for(h, 64);
     heap_numbers_stats before, after;
     heap_span *first = heap_span_new(c, 1);
-    uint64_t *bits = first->alloc;
+    uint64_t *bits = first->bits;
     uint32_t id = first->id;
     heap_run_reserve(h, first, 0, 1, true);
     uintptr_t p = first->base;
@@ -56,8 +56,8 @@ Test(span, a_freed_span_is_found_no_more_and_its_parts_are_used_again)
     cr_assert_not(heap_find(h, p, &ref));
     for (int i = 0; i < 10000; i++) {
         heap_span *s = heap_span_new(c, 1);
-        cr_assert(s->id == id && s->alloc == bits, "round %d", i);
-        cr_assert(s->alloc[0] == 0 && s->mark[0] == 0 && s->scan[0] == 0,
+        cr_assert(s->id == id && s->bits == bits, "round %d", i);
+        cr_assert(*heap_alloc_at(s, 0) == 0 && *heap_mark_at(s, 0) == 0 && *heap_scan_at(s, 0) == 0,
                   "a new span has the old one's bits");
         heap_run_reserve(h, s, 0, 1, true);
         heap_span_free(h, s);
@@ -106,17 +106,17 @@ Test(span, a_reservation_overwrites_stale_colours)
 {
     tri_heap *h = heap_for_test((size_t)64 << 20);
     heap_span *s = heap_span_new(class_for(h, 64), 1);
-    memset(s->mark, 0xff, 8 * s->nwords);
-    memset(s->scan, 0xff, 8 * s->nwords);
+    for (uint32_t w = 0; w < s->nwords; w++)
+        *heap_mark_at(s, w) = *heap_scan_at(s, w) = ~(uint64_t)0;
     heap_run_reserve(h, s, 60, 6, false);
     for (uint32_t i = 0; i < s->nslots; i++)
         cr_assert_eq(heap_is_marked(s, i), i < 60 || i >= 66, "slot %u", i);
-    memset(s->mark, 0, 8 * s->nwords);
-    memset(s->scan, 0, 8 * s->nwords);
+    for (uint32_t w = 0; w < s->nwords; w++)
+        *heap_mark_at(s, w) = *heap_scan_at(s, w) = 0;
     heap_run_reserve(h, s, 10, 54 - 10, true);
     for (uint32_t i = 0; i < s->nslots; i++) {
         cr_assert_eq(heap_is_marked(s, i), i >= 10 && i < 54, "slot %u", i);
-        cr_assert_eq(s->scan[i / 64] >> i % 64 & 1, i >= 10 && i < 54, "slot %u", i);
+        cr_assert_eq(*heap_scan_at(s, i / 64) >> i % 64 & 1, i >= 10 && i < 54, "slot %u", i);
     }
     heap_for_test_end(h);
 }
