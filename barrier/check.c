@@ -303,7 +303,7 @@ void barrier_log_check_objects(tri_heap *h, const char *when)
     /* Acquire: pairs with those who make spans; their number first, then their state. */
     uint32_t limit = atomic_load_explicit(&h->span_limit, memory_order_acquire);
     for (uint32_t id = 1; id < limit; id++) {
-        heap_span *s = h->spans[id];
+        heap_span *s = &h->spans[id];
         if (atomic_load_explicit(&s->state, memory_order_acquire) != SPAN_NONE)
             check_span(h->log, s, when);
     }
