@@ -287,7 +287,7 @@ static void check_span(struct barrier_log *log, heap_span *s, const char *when)
     if (s->layout && s->layout->noscan)
         return;
     for (uint32_t w = 0; w < s->nwords; w++) {
-        uint64_t alloc = __atomic_load_n(&s->alloc[w], __ATOMIC_RELAXED);
+        uint64_t alloc = __atomic_load_n(heap_alloc_at(s, w), __ATOMIC_RELAXED);
         for (; alloc; alloc &= alloc - 1) {
             uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(alloc);
             if (is_settled(log, heap_slot(s, i)))
