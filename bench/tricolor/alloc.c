@@ -144,7 +144,6 @@ static void run(bench *b)
     double all = (double)objects * mutators;
     bench_print(b, "alloc", (double)took.wall / all, "ns");
     bench_print(b, "alloc_cpu", (double)took.cpu / all, "ns");
-    bench_print_rss_peak(b);
     bench_print_checksum(b, NULL, sums[0] + sums[1]);
 }
 

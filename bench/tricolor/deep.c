@@ -63,7 +63,6 @@ static void run(bench *b)
     tri_waitgroup_wait(&done);
 
     bench_print(b, "stack", (double)(frames * FRAME * sizeof(void *)), "B");
-    bench_print_rss_peak(b);
     bench_print_checksum(b, NULL, sum);
 }
 

@@ -164,7 +164,6 @@ static void run(bench *b)
         remove_coroutines();
     tri_waitgroup_wait(&done);
     check_heap(b);
-    bench_print_rss_peak(b);
 }
 
 const workload bench_growth = {"growth", prepare, run};

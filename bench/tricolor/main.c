@@ -67,6 +67,7 @@ static void first(void *arg)
     b->heap = tri_current_heap();
     bench_print_info(b);
     chosen->run(b);
+    bench_print_rss_peak(b);
     bench_print_collector(b);
 }
 

@@ -125,7 +125,6 @@ static void run(bench *b)
     bench_print(b, "per_object_cpu", (double)bench_median(cpu, COLLECTIONS) / (double)objects,
                 "ns");
     bench_print(b, "objects", (double)objects, "count");
-    bench_print_rss_peak(b);
     bench_print_checksum(b, NULL, sum);
 }
 

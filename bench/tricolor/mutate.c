@@ -90,7 +90,6 @@ static void run(bench *b)
     bench_print(b, "rate_off", off, "1/s");
     bench_print(b, "rate_on", on, "1/s");
     bench_print(b, "rate_share", 100 * on / off, "%");
-    bench_print_rss_peak(b);
 }
 
 const workload bench_mutate = {"mutate", prepare, run};

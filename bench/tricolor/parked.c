@@ -57,7 +57,6 @@ static void run(bench *b)
     bench_print(b, "create", (double)create.wall / BENCH_SECOND, "s");
     bench_print(b, "gc_wall", (double)collection.wall / BENCH_SECOND, "s");
     bench_print(b, "wake_and_end", (double)wake.wall / BENCH_SECOND, "s");
-    bench_print_rss_peak(b);
     bench_print_checksum(b, NULL, sum);
 }
 

@@ -165,7 +165,6 @@ static void run(bench *b)
     bench_print_histogram(b, "op", &latency[0]);
     bench_print_histogram(b, "tick_late", &late);
     bench_print(b, "cpu", (double)took.cpu / BENCH_SECOND, "s");
-    bench_print_rss_peak(b);
     bench_print_checksum(b, NULL, sum_of_keys());
 }
 

@@ -63,7 +63,6 @@ static void run(bench *b)
     if (atomic_load(&damaged))
         bench_fault(b, "lists were damaged");
     bench_print(b, "allocs", (double)atomic_load(&allocated) / (double)took * BENCH_SECOND, "1/s");
-    bench_print_rss_peak(b);
 }
 
 const workload bench_threads64 = {"threads64", prepare, run};

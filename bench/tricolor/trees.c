@@ -69,7 +69,6 @@ static void run(bench *b)
 
     bench_print(b, "wall", (double)took.wall / BENCH_SECOND, "s");
     bench_print(b, "cpu", (double)took.cpu / BENCH_SECOND, "s");
-    bench_print_rss_peak(b);
     bench_print_checksum(b, NULL, sum);
 }
 

@@ -55,7 +55,6 @@ static void run(bench *b)
     bench_print(b, "live", (double)live, "B");
     bench_print(b, "rss_per_live_byte", grown / (double)live, "B");
     bench_print(b, "inuse_per_live_byte", (double)s.heap_inuse / (double)live, "B");
-    bench_print_rss_peak(b);
     bench_print_checksum(b, NULL, sum);
 }
 
