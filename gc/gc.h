@@ -31,6 +31,7 @@ typedef struct gc_stack {
     _Atomic uint32_t scanned; /* cycle in which it was last scanned */
     uintptr_t lo, hi;         /* usable range */
     uintptr_t sp;             /* when parked: all live words, registers included, lie in [sp, hi) */
+    void *away;               /* gc_stack_put_away(): where those words are meanwhile; or NULL */
     /* Words outside the stack that belong to it, scanned with it: a coroutine's argument, the value
      * that a parked sender offers. NULL: none. */
     void **extra;
@@ -56,6 +57,27 @@ void gc_stack_remove(tri_heap *h, gc_stack *s);
 void gc_stack_park(gc_mutator *m, gc_stack *s, uintptr_t sp);
 /* The thread is about to enter the stack; scans it first when the protocol asks for that. */
 void gc_stack_resume(gc_mutator *m, gc_stack *s);
+
+/* A stack with nothing on it, just resumed, gets its range. */
+void gc_stack_begin_dirty(gc_mutator *m, gc_stack *s);
+static inline void gc_stack_begin(gc_mutator *m, gc_stack *s, uintptr_t lo, uintptr_t hi)
+{
+    s->lo = lo;
+    s->hi = hi;
+    if (__builtin_expect(m->pub.barrier, 0))
+        gc_stack_begin_dirty(m, s);
+}
+
+/* Moves the live words of a parked stack elsewhere, so that others can use its range: `to` is
+ * gc_stack_live() bytes of memory, 8-byte aligned, that is the stack's until they are brought back.
+ * Nobody may resume, put away or bring back the stack at the same time. */
+static inline size_t gc_stack_live(const gc_stack *s)
+{
+    return s->hi - (s->sp & ~(uintptr_t)7);
+}
+void gc_stack_put_away(gc_mutator *m, gc_stack *s, void *to);
+/* Copies them back; returns the memory, which is the caller's again. */
+void *gc_stack_bring_back(gc_mutator *m, gc_stack *s);
 
 /* ---- mutators: attach, detach, block ---------------------------------------------------------- */
 

@@ -34,6 +34,8 @@ static const option options[] = {
     {"workers", OPTION_UNSIGNED, offsetof(tri_options, workers)},
     {"procs", OPTION_UNSIGNED, offsetof(tri_options, procs)},
     {"stack", OPTION_BYTES, offsetof(tri_options, stack_size)},
+    {"sharers", OPTION_UNSIGNED, offsetof(tri_options, sharers)},
+    {"stackcheck", OPTION_BOOL, offsetof(tri_options, stack_check)},
     {"poll", OPTION_BOOL, offsetof(tri_options, poll_only)},
     {"verify", OPTION_BOOL, offsetof(tri_options, verify)},
     {"gctrace", OPTION_BOOL, offsetof(tri_options, gctrace)},

@@ -12,6 +12,12 @@
  * RUNNING by the resuming thread, both by compare-and-swap; a resuming thread that finds SCANNING waits
  * for the collector (for one stack, not for a mutator). A dead stack is parked with sp == hi.
  *
+ * A parked stack can be put away: its live words are copied to memory of its owner's, and others use
+ * the range. That is a move of the stack by a mutator, which therefore claims it as one that resumes
+ * it would, and owes the same: if it is past H2 and the stack is not scanned yet, it scans it first. So
+ * the collector's single pass may leave out a stack that it finds claimed, whatever it is claimed for.
+ * The copy changes nothing that the protocol knows of: the words are the same, and so is `scanned`.
+ *
  * The registry is an array of pointers with a free list inside it, under a lock that is held for one
  * entry at a time, so that a million stacks never make a spawning coroutine wait for a walk.
  */
@@ -157,11 +163,17 @@ GC_SCAN_UNCHECKED static void shade_words(tri_heap *h, const uintptr_t *p, const
     }
 }
 
+static uintptr_t *live_words(const gc_stack *s)
+{
+    return s->away ? s->away : (uintptr_t *)(s->sp & ~(uintptr_t)7);
+}
+
 static void scan_on_resume(gc_mutator *m, gc_stack *s)
 {
     int64_t start = os_now();
     tri_heap *h = m->heap;
-    shade_words(h, (uintptr_t *)(s->sp & ~(uintptr_t)7), (uintptr_t *)s->hi);
+    uintptr_t *words = live_words(s);
+    shade_words(h, words, words + gc_stack_live(s) / sizeof *words);
     for (uint32_t i = 0; i < s->extra_count; i++)
         barrier_shade(h, (uintptr_t)__atomic_load_n(&s->extra[i], __ATOMIC_RELAXED));
     atomic_store_explicit(&s->scanned, m->h2, memory_order_relaxed);
@@ -218,6 +230,45 @@ void gc_stack_resume(gc_mutator *m, gc_stack *s)
     atomic_store_explicit(&s->state, GC_STACK_RUNNING, memory_order_relaxed);
 }
 
+/* What others left there may come to light in its frames, and is not its own: gc/verify.c. */
+void gc_stack_begin_dirty(gc_mutator *m, gc_stack *s)
+{
+    if (m->heap->options.verify)
+        gc_verify_clear_dead(s->lo, s->hi);
+}
+
+/* ---- putting away -------------------------------------------------------------------------------- */
+
+/* As gc_stack_resume(): without a barrier it is alone with the stack. */
+static void claim_to_move(gc_mutator *m, gc_stack *s)
+{
+    if (TRI_UNLIKELY(m->pub.barrier))
+        resume_with_barrier(m, s);
+}
+
+static void end_move(gc_stack *s, void *away)
+{
+    s->away = away;
+    /* Release: whoever claims the stack sees where its words are. */
+    atomic_store_explicit(&s->state, GC_STACK_PARKED, memory_order_release);
+}
+
+void gc_stack_put_away(gc_mutator *m, gc_stack *s, void *to)
+{
+    claim_to_move(m, s);
+    memcpy(to, (const void *)(s->sp & ~(uintptr_t)7), gc_stack_live(s));
+    end_move(s, to);
+}
+
+void *gc_stack_bring_back(gc_mutator *m, gc_stack *s)
+{
+    claim_to_move(m, s);
+    void *from = s->away;
+    memcpy((void *)(s->sp & ~(uintptr_t)7), from, gc_stack_live(s));
+    end_move(s, NULL);
+    return from;
+}
+
 /* ---- H2 ----------------------------------------------------------------------------------------- */
 
 static void take_words(void *arg, const uintptr_t *words, size_t n)
@@ -258,13 +309,13 @@ void gc_stack_take(gc_mutator *m, uintptr_t sp, const void *ucontext)
 
 static void mark_still(gc_marker *w, gc_stack *s)
 {
-    uintptr_t lo = s->sp & ~(uintptr_t)7;
-    gc_mark_filter(w, (const void *)lo, (s->hi - lo) / sizeof(uintptr_t));
+    gc_mark_filter(w, live_words(s), gc_stack_live(s) / sizeof(uintptr_t));
     for (uint32_t i = 0; i < s->extra_count; i++)
         gc_mark_word(w, (uintptr_t)__atomic_load_n(&s->extra[i], __ATOMIC_RELAXED));
-    /* A stack with nothing on it may have no memory of its own; it is cleared when it is resumed. */
-    if (w->gc->heap->options.verify && s->sp != s->hi)
-        gc_verify_clear_dead(s->lo, lo);
+    /* A stack with nothing on it may have no memory of its own, and the range of one that was put away
+     * is another's; they are cleared when they are resumed. */
+    if (w->gc->heap->options.verify && s->sp != s->hi && !s->away)
+        gc_verify_clear_dead(s->lo, s->sp & ~(uintptr_t)7);
 }
 
 /* Claims the stack of one slot if it is parked and not scanned in this cycle. The lock keeps the

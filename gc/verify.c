@@ -226,8 +226,10 @@ __attribute__((no_sanitize("address", "thread"))) static void reach_stack(gc_ver
                                                                           const gc_stack *s,
                                                                           uintptr_t sp)
 {
-    for (uintptr_t p = sp & ~(uintptr_t)7; p + 8 <= s->hi; p += 8)
-        reach_conservatively(v, *(uintptr_t *)p);
+    sp &= ~(uintptr_t)7;
+    const char *words = s->away ? s->away : (const char *)sp;
+    for (size_t at = 0; at + 8 <= s->hi - sp; at += 8)
+        reach_conservatively(v, *(const uintptr_t *)(words + at));
     for (uint32_t i = 0; i < s->extra_count; i++)
         reach(v, (uintptr_t)s->extra[i], 0);
 }

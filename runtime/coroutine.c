@@ -14,6 +14,9 @@
  * If there is no memory for another stack, the coroutine waits in the global queue until one comes
  * back. If none does for long the process ends, with a line that says why.
  *
+ * One that shares its stack (shared.c) is bound to a stack when it first runs, and has it, in the sense
+ * of g->memory, while it runs.
+ *
  * Birth and the collector: the argument moves from the spawner's stack to the slot (a push), and from
  * there to the child's stack (a pull). Both shade it.
  */
@@ -166,7 +169,7 @@ static void count_spawn(sched *s, sched_p *p)
 }
 
 int sched_g_new(sched *s, sched_m *m, gc_mutator *mu, void (*fn)(void *), void *arg,
-                uint32_t size_log2, sched_g **out)
+                uint32_t size_log2, bool shares, sched_g **out)
 {
     sched_p *p = m ? m->p : NULL;
     sched_g *g = take(s, p);
@@ -183,6 +186,7 @@ int sched_g_new(sched *s, sched_m *m, gc_mutator *mu, void (*fn)(void *), void *
         gc_stack_reborn(&g->stack, mu);
     }
     g->size_log2 = size_log2;
+    g->shares = shares;
     atomic_store_explicit(&g->reason, SCHED_REASON_NONE, memory_order_relaxed);
     atomic_store_explicit(&g->state, SCHED_RUNNABLE, memory_order_relaxed);
     count_spawn(s, p);
@@ -190,8 +194,7 @@ int sched_g_new(sched *s, sched_m *m, gc_mutator *mu, void (*fn)(void *), void *
     return 0;
 }
 
-/* g goes back to the global queue until there is memory for its stack. */
-static TRI_NOINLINE bool postpone(sched *s, sched_g *g)
+TRI_NOINLINE bool sched_g_postpone(sched *s, sched_g *g)
 {
     sched_global_put(s, g, g, 1);
     os_mutex_lock(&s->stacks_lock);
@@ -207,14 +210,15 @@ static TRI_NOINLINE bool postpone(sched *s, sched_g *g)
 
 bool sched_g_equip(sched_m *m, sched_g *g)
 {
+    if (TRI_UNLIKELY(g->shares))
+        return sched_shared_enter(m, g);
     g->memory = sched_stack_get(m->sched, m->p, g->size_log2);
-    return TRI_LIKELY(g->memory) || postpone(m->sched, g);
+    return TRI_LIKELY(g->memory) || sched_g_postpone(m->sched, g);
 }
 
-void sched_g_begin(sched_g *g)
+void sched_g_begin(gc_mutator *mu, sched_g *g)
 {
-    g->stack.lo = g->memory->lo;
-    g->stack.hi = g->memory->hi;
+    gc_stack_begin(mu, &g->stack, g->memory->lo, g->memory->hi);
     sched_fiber_born(&g->fiber, (void *)g->stack.lo, (void *)g->stack.hi);
     os_context_init(&g->ctx, (void *)g->stack.hi, coroutine_main, g);
 }
@@ -226,7 +230,10 @@ void sched_g_retire(sched_m *m, sched_g *g)
     g->stack.lo = g->stack.hi; /* the memory is another coroutine's soon */
     gc_stack_die(&g->stack);
     sched_fiber_died(&g->fiber);
-    sched_stack_put(s, p, g->memory);
+    if (TRI_UNLIKELY(g->bound))
+        sched_shared_end(m, g);
+    else
+        sched_stack_put(s, p, g->memory);
     g->memory = NULL;
     g->next = p->free;
     p->free = g;
@@ -252,22 +259,35 @@ static void submit(sched_m *m, sched *s, sched_g *g)
         sched_monitor_watch(m->p);
 }
 
-static int go_from_m(sched_m *m, void (*fn)(void *), void *arg, const char *name, size_t stack_size)
+/* What a spawner may ask for. */
+typedef struct wish {
+    const char *name;
+    size_t stack_size;
+    bool shares;
+} wish;
+
+static int make(sched *s, sched_m *m, gc_mutator *mu, void (*fn)(void *), void *arg, wish w,
+                sched_g **out)
+{
+    uint32_t log2 = w.stack_size ? sched_stack_log2(w.stack_size) : s->stack_log2;
+    int err = sched_g_new(s, m, mu, fn, arg, log2, w.shares && s->can_share, out);
+    if (!err)
+        __atomic_store_n(&(*out)->name, w.name, __ATOMIC_RELAXED);
+    return err;
+}
+
+static int go_from_m(sched_m *m, void (*fn)(void *), void *arg, wish w)
 {
     sched *s = m->sched;
     sched_g *g;
-    uint32_t log2 = stack_size ? sched_stack_log2(stack_size) : s->stack_log2;
-    int err = sched_g_new(s, m, m->mu, fn, arg, log2, &g);
-    if (!err) {
-        __atomic_store_n(&g->name, name, __ATOMIC_RELAXED);
+    int err = make(s, m, m->mu, fn, arg, w, &g);
+    if (!err)
         submit(m, s, g);
-    }
     sched_leave();
     return err;
 }
 
-static TRI_NOINLINE int go_from_thread(void (*fn)(void *), void *arg, const char *name,
-                                       size_t stack_size)
+static TRI_NOINLINE int go_from_thread(void (*fn)(void *), void *arg, wish w)
 {
     gc_mutator *mu = gc_self();
     if (sched_is_trap(mu))
@@ -279,42 +299,43 @@ static TRI_NOINLINE int go_from_thread(void (*fn)(void *), void *arg, const char
         return -ECHILD;
     gc_deeper(mu);
     sched_g *g;
-    uint32_t log2 = stack_size ? sched_stack_log2(stack_size) : s->stack_log2;
-    int err = sched_g_new(s, NULL, mu, fn, arg, log2, &g);
-    if (!err) {
-        __atomic_store_n(&g->name, name, __ATOMIC_RELAXED);
+    int err = make(s, NULL, mu, fn, arg, w, &g);
+    if (!err)
         submit(NULL, s, g);
-    }
     sched_leave();
     return err;
 }
 
-static int go(void (*fn)(void *), void *arg, const char *name, size_t stack_size)
+static inline int go(void (*fn)(void *), void *arg, wish w)
 {
-    if (stack_size > (size_t)1 << SCHED_STACK_MAX_LOG2)
+    if (w.stack_size > (size_t)1 << SCHED_STACK_MAX_LOG2)
         return -EINVAL;
     sched_m *m = sched_enter();
     if (m && TRI_UNLIKELY(m->sched->forked)) {
         sched_leave();
         return -ECHILD;
     }
-    return TRI_LIKELY(m) ? go_from_m(m, fn, arg, name, stack_size)
-                         : go_from_thread(fn, arg, name, stack_size);
+    return TRI_LIKELY(m) ? go_from_m(m, fn, arg, w) : go_from_thread(fn, arg, w);
 }
 
 int tri_go(void (*fn)(void *), void *arg)
 {
-    return go(fn, arg, NULL, 0);
+    return go(fn, arg, (wish){0});
 }
 
 int tri_go_sized(void (*fn)(void *), void *arg, size_t stack_size)
 {
-    return go(fn, arg, NULL, stack_size);
+    return go(fn, arg, (wish){.stack_size = stack_size});
 }
 
 int tri_go_named(void (*fn)(void *), void *arg, const char *name)
 {
-    return go(fn, arg, name, 0);
+    return go(fn, arg, (wish){.name = name});
+}
+
+int tri_go_shared(void (*fn)(void *), void *arg)
+{
+    return go(fn, arg, (wish){.shares = true});
 }
 
 uint64_t tri_coro_id(void)
@@ -349,11 +370,15 @@ void sched_g_free_all(sched *s)
     for (struct sched_slab *next, *slab = s->slabs; slab; slab = next) {
         next = slab->next;
         for (uint32_t i = 0; i < slab->used; i++) {
-            gc_stack_remove(s->heap, &slab->gs[i].stack);
+            gc_stack *stack = &slab->gs[i].stack;
+            gc_stack_remove(s->heap, stack);
+            if (stack->away)
+                sched_image_free(&s->images, stack->away, gc_stack_live(stack));
             sched_fiber_died(&slab->gs[i].fiber);
         }
         os_free(slab, sizeof *slab);
     }
     s->slabs = NULL;
+    sched_shared_free_all(s);
     sched_stack_free_all(s);
 }

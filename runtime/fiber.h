@@ -84,6 +84,18 @@ static inline void sched_fiber_stack_free(sched_fiber_stack *f, void *lo, void *
 #endif
 }
 
+/* Whether the words of a stack may be moved away and back behind their backs. */
+static inline bool sched_fiber_can_share(void)
+{
+#if SCHED_ASAN || TRI_TSAN
+    return false;
+#elif SCHED_VALGRIND
+    return !RUNNING_ON_VALGRIND;
+#else
+    return true;
+#endif
+}
+
 /* The calling thread, on its own stack, will run coroutines. */
 static inline void sched_fiber_of_thread(sched_fiber *f)
 {

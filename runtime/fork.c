@@ -21,6 +21,7 @@ void sched_fork_prepare(tri_heap *h)
     os_mutex_lock(&s->machines_lock);
     os_mutex_lock(&s->pool_lock);
     os_mutex_lock(&s->stacks_lock);
+    sched_shared_fork_prepare(s);
     os_mutex_lock(&s->lock);
     for (uint32_t i = 0; i < s->nprocs; i++)
         os_mutex_lock(&s->ps[i].timers.lock);
@@ -34,6 +35,7 @@ void sched_fork_release(tri_heap *h)
     for (uint32_t i = s->nprocs; i-- > 0;)
         os_mutex_unlock(&s->ps[i].timers.lock);
     os_mutex_unlock(&s->lock);
+    sched_shared_fork_release(s);
     os_mutex_unlock(&s->stacks_lock);
     os_mutex_unlock(&s->pool_lock);
     os_mutex_unlock(&s->machines_lock);
@@ -53,6 +55,7 @@ static void empty(sched_p *p, bool own)
     p->nfree = 0;
     p->stacks = NULL;
     p->nstacks = 0;
+    p->shared[0] = p->shared[1] = NULL;
     p->id_next = p->id_end = 0;
     atomic_store_explicit(&p->m, NULL, memory_order_relaxed);
     atomic_store_explicit(&p->state, SCHED_P_RUNNING, memory_order_relaxed); /* not to be taken */
@@ -85,6 +88,7 @@ void sched_fork_child(tri_heap *h)
     atomic_store_explicit(&s->nspinning, 0, memory_order_relaxed);
     atomic_store_explicit(&s->nidle, 0, memory_order_relaxed);
     atomic_store_explicit(&s->nwanted, 0, memory_order_relaxed); /* no collector runs here */
+    sched_shared_fork_child(s);
     s->lent = NULL;
     s->idle_ps = NULL;
     s->idle_ms = NULL;

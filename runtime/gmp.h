@@ -48,6 +48,7 @@ typedef struct sched_g sched_g;
 typedef struct sched_m sched_m;
 typedef struct sched_p sched_p;
 typedef struct sched_stack sched_stack;
+typedef struct sched_shared sched_shared;
 typedef struct sched sched;
 
 typedef enum sched_state {
@@ -110,6 +111,36 @@ struct sched_stack {
     sched_fiber_stack fiber;
 };
 
+/* ---- shared stacks (shared.c, image.c) --------------------------------------------------------- */
+
+/* A stack that several coroutines use, one at a time. */
+struct sched_shared {
+    os_mutex lock;     /* a leaf; guards what follows */
+    bool held;         /* a coroutine runs on it or is about to; the rest below is its M's */
+    bool offered;      /* in some P's hand or in the list of those with room */
+    bool idle;         /* nobody has used it since the monitor looked */
+    uint32_t bound;    /* coroutines that can run nowhere else */
+    sched_g *first, *last; /* runnable ones that found it held; first is read without the lock */
+
+    /* Whoever holds it. */
+    sched_g *resident; /* whose live words are in place; NULL: nobody's */
+    sched_g *guards;   /* stackcheck=1: it faults, since this one's words were there; or NULL */
+
+    sched_stack *memory;                   /* constant */
+    struct sched_shared *next;             /* of the list of those with room; its lock */
+    struct sched_shared *all_next, *all_prev; /* every one; the same lock */
+};
+
+#define SCHED_IMAGE_CLASSES 64u
+
+/* Memory for the live words of those that are not on their stack. */
+typedef struct sched_images {
+    os_mutex lock; /* a leaf */
+    struct sched_image_chunk *open[SCHED_IMAGE_CLASSES];
+    struct sched_image_region *regions, *room;
+    uint64_t count, bytes;
+} sched_images;
+
 /* ---- G -------------------------------------------------------------------------------------- */
 
 struct sched_g {
@@ -133,8 +164,11 @@ struct sched_g {
     _Atomic int64_t since; /* coarse time of its last park */
     sched_m *m;            /* where it runs; own thread */
 
-    sched_stack *memory; /* NULL until it runs for the first time, and when it is dead */
+    sched_stack *memory; /* NULL until it runs for the first time, and when it is dead; of one that
+                          * shares its stack, also while it does not run */
+    sched_shared *bound; /* the shared stack on which alone it can run; NULL: none (yet) */
     uint32_t size_log2;  /* of the stack it wants */
+    bool shares;         /* it wants a shared one */
     sched_fiber fiber;
 };
 
@@ -166,6 +200,8 @@ struct sched_p {
     uint32_t nfree;
     sched_stack *stacks; /* unused, of the default size */
     uint32_t nstacks;
+    sched_shared *shared[2]; /* where coroutines that share their stack begin; or NULL */
+    uint32_t shared_oldest;  /* the one to be replaced first */
     uint64_t id_next, id_end;
     uint64_t random;
     _Atomic uint64_t spawned, ended; /* counters; read by statistics */
@@ -245,6 +281,8 @@ struct sched {
     uint32_t stack_log2; /* default stack size */
     bool owns_heap;      /* frees the heap with itself */
     bool can_demote;     /* the system has os_membarrier() */
+    bool can_share;      /* stacks may be shared (shared.c) */
+    uint32_t sharers;    /* coroutines to a shared stack at most */
     bool forked;         /* this is the child of a fork */
 
     /* Everybody reads these on slow paths. */
@@ -253,6 +291,7 @@ struct sched {
     _Atomic uint32_t nspinning;
     _Atomic uint32_t nglobal; /* length of the global queue; written under lock */
     _Atomic uint32_t nwanted; /* Ps that the collector would like; written under lock */
+    _Atomic uint32_t nkept;   /* runnable coroutines that wait for their shared stack */
     _Atomic int64_t now;      /* coarse clock, by the monitor */
 
     os_mutex lock __attribute__((aligned(64)));
@@ -283,6 +322,13 @@ struct sched {
     struct sched_stack_slab *open_slabs[SCHED_STACK_CLASSES];
     uint64_t made, made_bytes; /* stacks ever made */
     int64_t short_since;       /* when a coroutine first found none, if none came back since */
+
+    /* Shared stacks; guards the lists. A leaf but for the locks of the stacks, at a fork. */
+    os_mutex shared_lock __attribute__((aligned(64)));
+    sched_shared *shared_all;
+    sched_shared *shared_room, *shared_room_last;
+    uint32_t nshared, nshared_room;
+    sched_images images;
 
     /* The monitor. */
     os_thread monitor;

@@ -99,7 +99,8 @@ static void note_progress(monitor *mon, sched_p *p, uint32_t state, uint32_t tic
 
 static bool work_waits(const sched *s, const sched_p *p)
 {
-    return !sched_queue_empty(p) || atomic_load_explicit(&s->nglobal, memory_order_relaxed);
+    return !sched_queue_empty(p) || atomic_load_explicit(&s->nglobal, memory_order_relaxed) ||
+           atomic_load_explicit(&s->nkept, memory_order_relaxed);
 }
 
 /* A moment's number of Ms or Ps that would find the work by themselves. */
@@ -269,7 +270,8 @@ static void trim(monitor *mon)
 {
     if (mon->now < mon->trim_at)
         return;
-    mon->trimming = sched_stack_trim(mon->s);
+    bool more = sched_shared_trim(mon->s);
+    mon->trimming = sched_stack_trim(mon->s) || more;
     mon->trim_at = mon->now + TRIM_NS;
 }
 

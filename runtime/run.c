@@ -53,14 +53,15 @@ static void hook_mark_end(tri_heap *h)
     os_mutex_unlock(&hooks_lock);
 }
 
-/* At least a page for each stack that is somebody's; deeper ones are not known. */
+/* At least a page for each stack that is somebody's, deeper ones are not known; and what lies beside
+ * those that are shared. */
 static uint64_t hook_stack_bytes(tri_heap *h)
 {
     sched_stats st;
     os_mutex_lock(&hooks_lock);
     bool any = sched_read_stats(h, &st, false);
     os_mutex_unlock(&hooks_lock);
-    return any ? (st.stacks - st.unused_stacks) * os_page_size() : 0;
+    return any ? (st.stacks - st.unused_stacks) * os_page_size() + st.image_bytes : 0;
 }
 
 /* hooks_lock guards one word, which is whole in the child whoever held it. */
@@ -200,6 +201,7 @@ static int new_sched(tri_heap *h, unsigned procs, sched **out)
     s->nprocs = procs;
     s->stack_log2 = sched_stack_log2(h->options.stack_size ? h->options.stack_size : 65536);
     s->can_demote = os_membarrier_init() == 0;
+    sched_shared_init(s);
     atomic_store_explicit(&s->monitor_until, INT64_MAX, memory_order_relaxed);
     s->refs = 1;
     int err = sched_overflow_install();
@@ -291,7 +293,7 @@ static void wait_for_main(void *arg)
 static int start_main(sched *s, struct main_call *call)
 {
     sched_g *g;
-    int err = sched_g_new(s, NULL, NULL, main_coroutine, call, s->stack_log2, &g);
+    int err = sched_g_new(s, NULL, NULL, main_coroutine, call, s->stack_log2, false, &g);
     if (err)
         return err;
     g->name = "main";

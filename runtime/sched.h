@@ -155,11 +155,13 @@ bool sched_unref(sched *s);
 /* A new coroutine, RUNNABLE, in no queue. m NULL: from a thread that is no M of this scheduler; mu
  * its mutator, or NULL. -ENOMEM. */
 int sched_g_new(sched *s, sched_m *m, gc_mutator *mu, void (*fn)(void *), void *arg,
-                uint32_t size_log2, sched_g **out);
+                uint32_t size_log2, bool shares, sched_g **out);
 /* It is about to run for the first time: gets a stack. False: there is none; it is queued again. */
 bool sched_g_equip(sched_m *m, sched_g *g);
+/* g goes back to the global queue until there is memory for its stack. False. */
+bool sched_g_postpone(sched *s, sched_g *g);
 /* The same, when it was resumed for the collector: sets its context up. */
-void sched_g_begin(sched_g *g);
+void sched_g_begin(gc_mutator *mu, sched_g *g);
 /* It ended, and its stack was left. */
 void sched_g_retire(sched_m *m, sched_g *g);
 void sched_g_free_all(sched *s);
@@ -179,6 +181,37 @@ void sched_overflow_uninstall(void);
 /* Gives back some of the memory of stacks that were not needed lately. The monitor's. False: there
  * was nothing to give. */
 bool sched_stack_trim(sched *s);
+
+/* ---- shared.c: coroutines that share a stack ----------------------------------------------------- */
+
+void sched_shared_init(sched *s);
+/* g, which shares its stack, is about to run: gets it, with its words in place. False: it is held, or
+ * there is no memory; g is queued and comes again. */
+bool sched_shared_enter(sched_m *m, sched_g *g);
+/* g has left its stack, parked in the collector's sense, and can be found by nobody yet. */
+void sched_shared_leave(sched_m *m, sched_g *g);
+/* The same when it has ended. */
+void sched_shared_end(sched_m *m, sched_g *g);
+/* Whether the running g should give way to another of its stack. */
+static inline bool sched_shared_wanted(const sched_g *g)
+{
+    return TRI_UNLIKELY(g->bound != NULL) && /* a moment's truth */
+           __atomic_load_n(&g->bound->first, __ATOMIC_RELAXED);
+}
+/* Gives back stacks that nobody is bound to. The monitor's. False: there are none. */
+bool sched_shared_trim(sched *s);
+/* Whose waiting stack addr is on, with stackcheck=1; NULL: nobody's. In a signal handler. */
+const sched_g *sched_shared_guards(const sched *s, uintptr_t addr);
+void sched_shared_free_all(sched *s);
+void sched_shared_fork_prepare(sched *s);
+void sched_shared_fork_release(sched *s);
+void sched_shared_fork_child(sched *s); /* before the release */
+
+/* ---- image.c ----------------------------------------------------------------------------------- */
+
+void *sched_image_new(sched_images *im, size_t size); /* NULL: no memory */
+void sched_image_free(sched_images *im, void *p, size_t size);
+void sched_images_free_all(sched_images *im);
 
 /* ---- waiter.c -------------------------------------------------------------------------------- */
 
@@ -255,6 +288,7 @@ typedef struct sched_stats {
     uint32_t procs, idle_procs, syscall_procs;
     uint32_t global_queue, local_queues;
     uint64_t stacks, stack_bytes_reserved, unused_stacks; /* made; those in no P's pool */
+    uint64_t shared_stacks, images, image_bytes; /* images: of coroutines that are put away */
     uint64_t demotions;                                   /* ever */
     uint64_t by_state[SCHED_STATES];
     uint64_t by_reason[SCHED_REASONS]; /* of those waiting */

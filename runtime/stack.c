@@ -209,7 +209,7 @@ static TRI_NOINLINE void spill(sched *s, sched_p *p)
 
 void sched_stack_put(sched *s, sched_p *p, sched_stack *st)
 {
-    if (TRI_UNLIKELY(st->size_log2 != s->stack_log2)) {
+    if (TRI_UNLIKELY(!p || st->size_log2 != s->stack_log2)) {
         os_mutex_lock(&s->stacks_lock);
         pool_push(s, st);
         os_mutex_unlock(&s->stacks_lock);
@@ -268,6 +268,16 @@ static bool in_guard(const sched_g *g, uintptr_t addr)
 static bool on_fault(void *addr, void *ucontext)
 {
     (void)ucontext;
+    gc_mutator *mu = gc_self();
+    if (sched_is_trap(mu) || !mu->heap->sched)
+        return false;
+    const sched_g *owner = mu->heap->options.stack_check
+                               ? sched_shared_guards(mu->heap->sched, (uintptr_t)addr)
+                               : NULL;
+    if (owner)
+        os_fatal("access to the stack of coroutine %llu (%s), which waits: locals of a coroutine "
+                 "that was started with tri_go_shared() are its own",
+                 (unsigned long long)owner->id, owner->name ? owner->name : "unnamed");
     sched_m *m = sched_self();
     if (!m)
         return false;

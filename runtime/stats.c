@@ -69,6 +69,13 @@ static void add_stacks(sched *s, sched_stats *out)
     out->stacks = s->made;
     out->stack_bytes_reserved = s->made_bytes;
     os_mutex_unlock(&s->stacks_lock);
+    os_mutex_lock(&s->shared_lock);
+    out->shared_stacks = s->nshared;
+    os_mutex_unlock(&s->shared_lock);
+    os_mutex_lock(&s->images.lock);
+    out->images = s->images.count;
+    out->image_bytes = s->images.bytes;
+    os_mutex_unlock(&s->images.lock);
 }
 
 bool sched_read_stats(tri_heap *h, sched_stats *out, bool detail)

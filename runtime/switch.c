@@ -58,6 +58,8 @@ static void publish(sched_m *m, sched_g *prev)
         return;
     }
     gc_stack_park(m->mu, &prev->stack, (uintptr_t)prev->ctx.sp);
+    if (TRI_UNLIKELY(prev->bound))
+        sched_shared_leave(m, prev);
     switch (m->after) {
     case SCHED_AFTER_PARK: finish_park(m, prev); break;
     case SCHED_AFTER_YIELD: queue_local(m, prev); break;
@@ -92,7 +94,7 @@ static void enter(sched_m *m, sched_g *g)
                "only a runnable coroutine is run");
     gc_stack_resume(m->mu, &g->stack);
     if (g->stack.sp == g->stack.hi) /* nothing on its stack: it has not begun */
-        sched_g_begin(g);
+        sched_g_begin(m->mu, g);
     atomic_store_explicit(&g->state, SCHED_RUNNING, memory_order_relaxed);
     atomic_store_explicit(&m->p->switches,
                           atomic_load_explicit(&m->p->switches, memory_order_relaxed) + 1,
@@ -276,7 +278,7 @@ void tri_yield(void)
 static bool must_give_way(const sched_m *m)
 {
     const sched *s = m->sched;
-    return sched_lend_wanted(s) || !sched_queue_empty(m->p) ||
+    return sched_lend_wanted(s) || !sched_queue_empty(m->p) || sched_shared_wanted(m->g) ||
            atomic_load_explicit(&s->nglobal, memory_order_relaxed) ||
            atomic_load_explicit(&s->stopping, memory_order_acquire); /* pairs with sched_stop's */
 }

@@ -47,6 +47,16 @@ TRI_API int tri_go(void (*fn)(void *), void *arg);
 TRI_API int tri_go_sized(void (*fn)(void *), void *arg, size_t stack_size);
 /* The same with a name for reports and dumps, kept by reference. */
 TRI_API int tri_go_named(void (*fn)(void *), void *arg, const char *name);
+/* tri_go() for coroutines that mostly wait: many share one stack, and of those that do not run only
+ * the live part of it is kept, a few hundred bytes. Worth its while from some ten thousand on
+ * (docs/stacks.md has figures). Two rules:
+ *   - While it waits, its locals are not where they were: nobody else may use a pointer to one (a wait
+ *     group, a buffer that another coroutine fills). TRICOLOR=stackcheck=1 finds such accesses.
+ *     Passing them to the calls of this library that wait is fine, to a callback of tri_blocking() too.
+ *   - In a blocking call, or a loop without runtime calls, it keeps its stack, and the others of that
+ *     stack wait for it, so it must not wait there for one of them.
+ * In builds with AddressSanitizer or ThreadSanitizer, and under Valgrind, it is tri_go(). */
+TRI_API int tri_go_shared(void (*fn)(void *), void *arg);
 
 /* Lets other runnable coroutines go first. On a thread that is none: a safepoint, and the kernel's
  * yield. */

@@ -30,6 +30,8 @@ typedef struct tri_options {
     unsigned workers;    /* marking threads; 0: a quarter of the processors, at least one */
     unsigned procs;      /* Ps of the scheduler; 0: one per processor */
     size_t stack_size;   /* bytes reserved per coroutine stack; 0: 64 KiB */
+    unsigned sharers;    /* coroutines of tri_go_shared() to one stack at most; 0: 128 */
+    bool stack_check;    /* abort at an access to the stack of a waiting one of these */
     bool poll_only;      /* no signals: only runtime calls and tri_poll() are safepoints */
     bool verify;         /* re-mark independently at each cycle's end, stopping the mutators */
     bool gctrace;        /* one line per cycle on standard error, in Go's format */
