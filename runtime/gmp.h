@@ -115,19 +115,19 @@ struct sched_stack {
 
 /* A stack that several coroutines use, one at a time. */
 struct sched_shared {
-    os_mutex lock;     /* a leaf; guards what follows */
-    bool held;         /* a coroutine runs on it or is about to; the rest below is its M's */
-    bool offered;      /* in some P's hand or in the list of those with room */
-    bool idle;         /* nobody has used it since the monitor looked */
-    uint32_t bound;    /* coroutines that can run nowhere else */
+    os_mutex lock;         /* a leaf; guards what follows */
+    bool held;             /* a coroutine runs on it or is about to; the rest below is its M's */
+    bool offered;          /* in some P's hand or in the list of those with room */
+    bool idle;             /* nobody has used it since the monitor looked */
+    uint32_t bound;        /* coroutines that can run nowhere else */
     sched_g *first, *last; /* runnable ones that found it held; first is read without the lock */
 
     /* Whoever holds it. */
     sched_g *resident; /* whose live words are in place; NULL: nobody's */
     sched_g *guards;   /* stackcheck=1: it faults, since this one's words were there; or NULL */
 
-    sched_stack *memory;                   /* constant */
-    struct sched_shared *next;             /* of the list of those with room; its lock */
+    sched_stack *memory;                      /* constant */
+    struct sched_shared *next;                /* of the list of those with room; its lock */
     struct sched_shared *all_next, *all_prev; /* every one; the same lock */
 };
 

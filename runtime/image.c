@@ -23,11 +23,11 @@
 #include "os/vm.h"
 #include "runtime/sched.h"
 
-#define STEP        32u
-#define CHUNK       ((size_t)64 << 10)
-#define CHUNKS      32u
-#define REGION      (CHUNKS * CHUNK)
-#define CHUNK_ALL   UINT32_MAX
+#define STEP      32u
+#define CHUNK     ((size_t)64 << 10)
+#define CHUNKS    32u
+#define REGION    (CHUNKS * CHUNK)
+#define CHUNK_ALL UINT32_MAX
 
 typedef struct sched_image_region {
     struct sched_image_region *next;      /* all of them */

@@ -289,7 +289,7 @@ typedef struct sched_stats {
     uint32_t global_queue, local_queues;
     uint64_t stacks, stack_bytes_reserved, unused_stacks; /* made; those in no P's pool */
     uint64_t shared_stacks, images, image_bytes; /* images: of coroutines that are put away */
-    uint64_t demotions;                                   /* ever */
+    uint64_t demotions;                          /* ever */
     uint64_t by_state[SCHED_STATES];
     uint64_t by_reason[SCHED_REASONS]; /* of those waiting */
 } sched_stats;

@@ -1,0 +1,711 @@
+/* Coroutines that share stacks: what lay there is there again, whatever happened in between. ctest: timeout=300 */
+#include "fixture.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tricolor/mutator.h"
+
+/* Where nothing can be shared (sanitizers), the same must hold, but nothing is put away. */
+#define SHARING (sched_fiber_can_share())
+
+TRI_TYPE(number, long);
+
+typedef struct node {
+    struct node *next;
+    long value;
+} node;
+TRI_TYPE(node_type, node, next);
+
+static tri_waitgroup wg;
+static _Atomic long wrong; /* checks that failed in coroutines, which cannot assert */
+static _Atomic long ready;
+static tri_chan *gate;
+
+static void check(bool ok)
+{
+    if (!ok)
+        wrong++;
+}
+
+static void run_with(unsigned procs, unsigned sharers, bool verify, void (*fn)(void *))
+{
+    tri_options o;
+    cr_assert_eq(tri_options_init(&o), 0);
+    o.procs = procs;
+    o.sharers = sharers;
+    o.verify = verify;
+    cr_assert_eq(tri_run(&o, fn, NULL), 0);
+    cr_assert_eq(wrong, 0, "%ld checks failed in coroutines", wrong);
+}
+
+static void make_gate(size_t capacity)
+{
+    cr_assert_eq(tri_root_add(tri_current_heap(), &gate, 1), 0);
+    tri_set(&gate, tri_chan_new(&number, capacity));
+}
+
+static void wait_until(_Atomic long *count, long n)
+{
+    while (*count < n)
+        tri_sleep(MS);
+}
+
+static sched_stats stats(void)
+{
+    sched_stats st;
+    cr_assert(sched_read_stats(tri_current_heap(), &st, true));
+    return st;
+}
+
+/* Locals whose values say whose they are. Opaque, so that they lie on the stack. */
+typedef struct pattern {
+    uint64_t word[16];
+} pattern;
+
+static TRI_NOINLINE void fill(pattern *p, uint64_t who)
+{
+    for (int i = 0; i < 16; i++)
+        p->word[i] = who * 0x9e3779b97f4a7c15u + (uint64_t)i;
+    __asm__ volatile("" : : "r"(p) : "memory");
+}
+
+static TRI_NOINLINE void verify(const pattern *p, uint64_t who)
+{
+    __asm__ volatile("" : : "r"(p) : "memory");
+    for (int i = 0; i < 16; i++)
+        check(p->word[i] == who * 0x9e3779b97f4a7c15u + (uint64_t)i);
+}
+
+/* ---- being put away ---------------------------------------------------------------------------------- */
+
+static void wait_at_gate(void *arg)
+{
+    pattern p;
+    fill(&p, (uint64_t)(uintptr_t)arg);
+    ready++;
+    long v = -1;
+    check(tri_chan_recv(gate, &v) == 0 && v == 0);
+    verify(&p, (uint64_t)(uintptr_t)arg);
+    tri_waitgroup_done(&wg);
+}
+
+static void many_wait(void *arg)
+{
+    (void)arg;
+    const long n = FEWER(20000, 2000);
+    make_gate(0);
+    tri_waitgroup_add(&wg, (int)n);
+    for (long i = 0; i < n; i++)
+        cr_assert_eq(tri_go_shared(wait_at_gate, (void *)i), 0);
+    wait_until(&ready, n);
+    sched_stats st = stats();
+    tri_memstats m;
+    if (SHARING) {
+        cr_assert_geq(st.images, (uint64_t)(n - (long)st.shared_stacks));
+        cr_assert_leq(st.shared_stacks, (uint64_t)n / 64 + 16, "%u", (unsigned)st.shared_stacks);
+        cr_assert_leq(st.image_bytes / st.images, 1024);
+        tri_read_memstats(tri_current_heap(), &m);
+        cr_assert_geq(m.stack_inuse, st.image_bytes);
+        cr_assert_leq(m.stack_inuse, st.image_bytes + (uint64_t)n * 256 + (1 << 20));
+    }
+    tri_chan_close(gate);
+    tri_waitgroup_wait(&wg);
+    cr_assert_eq(stats().images, 0, "an image outlived its coroutine");
+}
+
+Test(shared, thousands_wait_on_few_stacks_and_find_their_locals_again)
+{
+    run_with(1, 0, false, many_wait);
+}
+
+Test(shared, thousands_wait_on_few_stacks_and_find_their_locals_again_on_four_ps)
+{
+    run_with(4, 0, false, many_wait);
+}
+
+static void many_rounds(void *arg)
+{
+    (void)arg;
+    const long n = FEWER(100000, 5000);
+    for (long i = 0; i < n; i += 1000) {
+        tri_waitgroup_add(&wg, 1000);
+        make_gate(0);
+        for (long k = 0; k < 1000; k++)
+            tri_go_shared(wait_at_gate, (void *)(i + k));
+        wait_until(&ready, i + 1000);
+        tri_chan_close(gate);
+        tri_waitgroup_wait(&wg);
+        tri_root_remove(tri_current_heap(), &gate);
+    }
+    if (SHARING)
+        cr_assert_leq(stats().shared_stacks, 1000 / 64 + 16, "stacks are not used again");
+    /* The monitor takes back what nobody is bound to, but for the two in each P's hand. */
+    for (int i = 0; stats().shared_stacks > 8; i++) {
+        cr_assert_lt(i, 600, "%u stacks are left", (unsigned)stats().shared_stacks);
+        tri_sleep(50 * MS);
+    }
+}
+
+Test(shared, stacks_are_used_again_and_given_back, .timeout = 120)
+{
+    run_with(4, 0, false, many_rounds);
+}
+
+/* ---- the collector ------------------------------------------------------------------------------------- */
+
+static TRI_NOINLINE node *make_list(long who)
+{
+    node *list = NULL;
+    for (long i = 0; i < 5; i++)
+        list = tri_make(node_type, .next = list, .value = who * 10 + i);
+    return list;
+}
+
+static TRI_NOINLINE void check_list(const node *list, long who)
+{
+    for (long i = 5; i-- > 0; list = list->next) {
+        check(list && list->value == who * 10 + i);
+        if (!list)
+            return;
+    }
+    check(!list);
+}
+
+/* Some wait once, some go round, so that images are made, freed and scanned all the time. */
+static void hold_list(void *arg)
+{
+    long who = (long)(intptr_t)arg;
+    node *list = make_list(who);
+    ready++;
+    long v;
+    while (tri_chan_recv(gate, &v)) {
+        check_list(list, who);
+        if (v % 3 == 0)
+            list = make_list(who);
+        if (v % 7 == 0)
+            tri_sleep(MS / 10);
+    }
+    check_list(list, who);
+    tri_keep_alive(list);
+    tri_waitgroup_done(&wg);
+}
+
+static void collect_lists(void *arg)
+{
+    (void)arg;
+    const long n = FEWER(3000, 300), turns = FEWER(20000, 2000);
+    make_gate(0);
+    tri_waitgroup_add(&wg, (int)n);
+    for (long i = 0; i < n; i++)
+        tri_go_shared(hold_list, (void *)i);
+    wait_until(&ready, n);
+    if (SHARING)
+        cr_assert_gt(stats().images, 0);
+    for (int i = 0; i < 3; i++)
+        tri_collect(tri_current_heap()); /* nobody runs: all is found in images */
+    uint64_t last = gc_cycles(tri_current_heap()) + 5;
+    for (long i = 0; i < turns; i++) {
+        if (i % (turns / 16) == 0)
+            gc_request(tri_current_heap());
+        tri_chan_send(gate, &i);
+    }
+    while (gc_cycles(tri_current_heap()) < last)
+        tri_collect(tri_current_heap());
+    tri_chan_close(gate);
+    tri_waitgroup_wait(&wg);
+}
+
+Test(shared, what_only_a_coroutine_that_is_put_away_holds_survives, .timeout = 200)
+{
+    run_with(1, 0, true, collect_lists);
+}
+
+Test(shared, what_only_a_coroutine_that_is_put_away_holds_survives_on_four_ps, .timeout = 200)
+{
+    run_with(4, 5, true, collect_lists);
+}
+
+/* ---- each way to wait ------------------------------------------------------------------------------------ */
+
+typedef struct large {
+    node *list;
+    long words[20];
+} large;
+TRI_TYPE(large_type, large, list);
+
+static tri_chan *larges, *lists;
+
+static void send_values(void *arg)
+{
+    long who = (long)(intptr_t)arg;
+    pattern p;
+    fill(&p, (uint64_t)who);
+    large l = {.list = make_list(who), .words = {[0] = who, [19] = ~who}};
+    check(tri_chan_send(larges, &l) == 0);
+    node *list = make_list(who);
+    check(tri_chan_send(lists, &list) == 0);
+    verify(&p, (uint64_t)who);
+    tri_waitgroup_done(&wg);
+}
+
+static void receive_values(void *arg)
+{
+    pattern p;
+    fill(&p, (uint64_t)(uintptr_t)arg);
+    large l;
+    check(tri_chan_recv(larges, &l) == 1 && l.words[0] == ~l.words[19]);
+    check_list(l.list, l.words[0]);
+    node *list;
+    check(tri_chan_recv(lists, &list) == 1);
+    check_list(list, list->value / 10);
+    verify(&p, (uint64_t)(uintptr_t)arg);
+    tri_waitgroup_done(&wg);
+}
+
+static void values(void *arg)
+{
+    bool receivers_first = arg;
+    const long n = FEWER(2000, 200);
+    cr_assert_eq(tri_root_add(tri_current_heap(), &larges, 1), 0);
+    cr_assert_eq(tri_root_add(tri_current_heap(), &lists, 1), 0);
+    tri_set(&larges, tri_chan_new(&large_type, 0));
+    tri_set(&lists, tri_chan_new(&tri_pointers, 3));
+    for (int round = 0; round < 2; round++, receivers_first = !receivers_first) {
+        tri_waitgroup_add(&wg, (int)(2 * n));
+        for (long i = 0; i < n; i++)
+            tri_go_shared(receivers_first ? receive_values : send_values, (void *)(i + 1));
+        tri_sleep(5 * MS);
+        tri_collect(tri_current_heap());
+        for (long i = 0; i < n; i++)
+            tri_go_shared(receivers_first ? send_values : receive_values, (void *)(i + 1));
+        tri_collect(tri_current_heap());
+        tri_waitgroup_wait(&wg);
+    }
+}
+
+Test(shared, values_reach_and_leave_coroutines_that_are_put_away)
+{
+    run_with(2, 7, true, values);
+}
+
+static tri_mutex mutex;
+static long guarded;
+static tri_waitgroup start;
+
+static void wait_in_turn(void *arg)
+{
+    uint64_t who = (uint64_t)(uintptr_t)arg;
+    pattern p;
+    fill(&p, who);
+    tri_waitgroup_wait(&start);
+    verify(&p, who);
+    for (int i = 0; i < 3; i++) {
+        tri_sleep((int64_t)(who * 7919 % 3000) * 1000);
+        verify(&p, who);
+        tri_mutex_lock(&mutex);
+        long seen = guarded;
+        tri_yield();
+        check(guarded == seen);
+        guarded = seen + 1;
+        tri_mutex_unlock(&mutex);
+        verify(&p, who);
+    }
+    tri_waitgroup_done(&wg);
+}
+
+static void all_waits(void *arg)
+{
+    (void)arg;
+    const long n = FEWER(1500, 150);
+    tri_waitgroup_add(&start, 1);
+    tri_waitgroup_add(&wg, (int)n);
+    for (long i = 0; i < n; i++)
+        tri_go_shared(wait_in_turn, (void *)(i + 1));
+    tri_sleep(5 * MS);
+    tri_waitgroup_done(&start);
+    tri_waitgroup_wait(&wg);
+    check(guarded == 3 * n);
+}
+
+Test(shared, sleepers_and_those_who_wait_in_mutexes_and_wait_groups_find_their_locals_again,
+     .timeout = 120)
+{
+    run_with(4, 6, false, all_waits);
+}
+
+/* ---- wake-ups that race with putting away ------------------------------------------------------------------ */
+
+#define RING 60
+static tri_chan *ring[RING];
+
+static void pass_on(void *arg)
+{
+    uint64_t who = (uint64_t)(uintptr_t)arg;
+    pattern p;
+    fill(&p, who);
+    long v;
+    while (tri_chan_recv(ring[who], &v)) {
+        verify(&p, who);
+        v--;
+        if (v <= 0) {
+            tri_waitgroup_done(&start);
+            continue;
+        }
+        tri_chan_send(ring[(who * 7 + 1) % RING], &v);
+        verify(&p, who);
+    }
+    tri_waitgroup_done(&wg);
+}
+
+/* Several tokens on the way of one ring: the stack of each is wanted by others all the time. */
+static void ring_of_tokens(void *arg)
+{
+    (void)arg;
+    const int tokens = 12;
+    cr_assert_eq(tri_root_add(tri_current_heap(), ring, RING), 0);
+    for (int i = 0; i < RING; i++)
+        tri_set(&ring[i], tri_chan_new(&number, 16));
+    tri_waitgroup_add(&wg, RING);
+    tri_waitgroup_add(&start, tokens);
+    for (uintptr_t i = 0; i < RING; i++)
+        tri_go_shared(pass_on, (void *)i);
+    for (int i = 0; i < tokens; i++) {
+        long hops = FEWER(20000, 1000);
+        tri_chan_send(ring[i * 5 % RING], &hops);
+    }
+    tri_waitgroup_wait(&start);
+    for (int i = 0; i < RING; i++)
+        tri_chan_close(ring[i]);
+    tri_waitgroup_wait(&wg);
+    cr_assert_eq(atomic_load(&tri_current_heap()->sched->nkept), 0);
+}
+
+Test(shared, tokens_race_round_a_ring_whose_members_share_stacks_on_four_ps, .timeout = 120)
+{
+    run_with(4, 30, false, ring_of_tokens);
+}
+
+Test(shared, tokens_race_round_a_ring_whose_members_share_stacks_on_one_p, .timeout = 120)
+{
+    run_with(1, 30, false, ring_of_tokens);
+}
+
+/* ---- those who keep their stack ---------------------------------------------------------------------------- */
+
+static _Atomic bool flag;
+
+static void yield_until_flag(void *arg)
+{
+    pattern p;
+    fill(&p, (uint64_t)(uintptr_t)arg);
+    ready++;
+    while (!flag)
+        tri_yield();
+    verify(&p, (uint64_t)(uintptr_t)arg);
+    tri_waitgroup_done(&wg);
+}
+
+/* Calls the runtime, but gives way only when it is asked to. */
+static void allocate_until_flag(void *arg)
+{
+    pattern p;
+    fill(&p, (uint64_t)(uintptr_t)arg);
+    ready++;
+    while (!flag)
+        check_list(make_list(7), 7);
+    verify(&p, (uint64_t)(uintptr_t)arg);
+    tri_waitgroup_done(&wg);
+}
+
+static void compute_long(void *arg)
+{
+    pattern p;
+    fill(&p, (uint64_t)(uintptr_t)arg);
+    ready++;
+    compute(30 * MS);
+    verify(&p, (uint64_t)(uintptr_t)arg);
+    tri_waitgroup_done(&wg);
+}
+
+static void sleep_for_real(void *arg)
+{
+    os_sleep_ns(*(int64_t *)arg);
+}
+
+static void block_long(void *arg)
+{
+    pattern p;
+    fill(&p, (uint64_t)(uintptr_t)arg);
+    ready++;
+    int64_t ns = 5 * MS; /* on the stack that it keeps meanwhile */
+    tri_blocking(sleep_for_real, &ns);
+    check(ns == 5 * MS);
+    verify(&p, (uint64_t)(uintptr_t)arg);
+    tri_waitgroup_done(&wg);
+}
+
+static void raise_flag(void *arg)
+{
+    (void)arg;
+    long v;
+    ready++;
+    tri_chan_recv(gate, &v);
+    flag = true;
+    tri_waitgroup_done(&wg);
+}
+
+/* More than two coroutines on one P begin on two stacks: the one that raises the flag shares its own
+ * with some of those that wait for it. */
+static void beside(void (*fn)(void *))
+{
+    make_gate(0);
+    tri_waitgroup_add(&wg, 12);
+    tri_go_shared(raise_flag, NULL);
+    tri_go_shared(raise_flag, NULL);
+    wait_until(&ready, 2);
+    for (uintptr_t i = 0; i < 10; i++)
+        tri_go_shared(fn, (void *)i);
+    wait_until(&ready, 3);
+    tri_chan_close(gate);
+    tri_waitgroup_wait(&wg);
+}
+
+static void beside_yielding(void *arg)
+{
+    (void)arg;
+    beside(yield_until_flag);
+}
+
+static void beside_allocating(void *arg)
+{
+    (void)arg;
+    beside(allocate_until_flag);
+}
+
+static void beside_computing(void *arg)
+{
+    (void)arg;
+    beside(compute_long);
+}
+
+static void beside_blocking(void *arg)
+{
+    (void)arg;
+    beside(block_long);
+}
+
+Test(shared, one_that_yields_gives_way_to_another_of_its_stack, .timeout = 60)
+{
+    run_with(1, 0, false, beside_yielding);
+    run_with(3, 0, false, beside_yielding);
+}
+
+Test(shared, one_that_only_allocates_gives_way_to_another_of_its_stack, .timeout = 60)
+{
+    run_with(1, 0, false, beside_allocating);
+}
+
+Test(shared, one_that_is_demoted_comes_back_to_its_stack, .timeout = 60)
+{
+    run_with(2, 0, false, beside_computing);
+}
+
+Test(shared, a_blocking_call_keeps_the_stack_and_the_others_follow, .timeout = 60)
+{
+    run_with(2, 0, false, beside_blocking);
+}
+
+/* ---- deep ones ------------------------------------------------------------------------------------------------ */
+
+static TRI_NOINLINE void descend(uint64_t who, int depth)
+{
+    pattern p;
+    fill(&p, who + (uint64_t)depth);
+    if (depth > 0) {
+        descend(who, depth - 1);
+    } else {
+        ready++;
+        long v;
+        tri_chan_recv(gate, &v);
+    }
+    verify(&p, who + (uint64_t)depth);
+}
+
+static void wait_deep(void *arg)
+{
+    uint64_t who = (uint64_t)(uintptr_t)arg;
+    descend(who, (int)(who % 150)); /* up to some 30 KiB */
+    tri_waitgroup_done(&wg);
+}
+
+static void deep(void *arg)
+{
+    (void)arg;
+    const long n = FEWER(600, 100);
+    make_gate(0);
+    tri_waitgroup_add(&wg, (int)n);
+    for (long i = 0; i < n; i++)
+        tri_go_shared(wait_deep, (void *)(i * 1009));
+    wait_until(&ready, n);
+    tri_collect(tri_current_heap());
+    tri_chan_close(gate);
+    tri_waitgroup_wait(&wg);
+    cr_assert_eq(stats().images, 0);
+    cr_assert_eq(stats().image_bytes, 0);
+}
+
+Test(shared, one_that_waits_deep_in_a_recursion_is_put_away_as_well)
+{
+    run_with(2, 0, true, deep);
+}
+
+static void abandon(void *arg)
+{
+    (void)arg;
+    make_gate(0);
+    for (long i = 0; i < 300; i++)
+        tri_go_shared(wait_deep, (void *)i);
+    wait_until(&ready, 300);
+}
+
+Test(shared, those_put_away_can_be_abandoned)
+{
+    run_with(2, 0, false, abandon);
+}
+
+static void spawn_from_thread(void *arg)
+{
+    (void)arg;
+    tri_heap *h;
+    cr_assert_eq(tri_heap_create(NULL, &h), 0);
+    cr_assert_eq(tri_sched_start(h, 2), 0);
+    cr_assert_eq(tri_attach(h), 0);
+    make_gate(0);
+    tri_waitgroup_add(&wg, 100);
+    for (long i = 0; i < 100; i++)
+        cr_assert_eq(tri_go_shared(wait_at_gate, (void *)i), 0);
+    while (ready < 100)
+        tri_sleep(MS);
+    tri_chan_close(gate);
+    tri_waitgroup_wait(&wg);
+    tri_detach(h);
+    cr_assert_eq(tri_sched_stop(h), 0);
+    cr_assert_eq(tri_heap_destroy(h), 0);
+    cr_assert_eq(wrong, 0);
+}
+
+Test(shared, threads_can_start_them)
+{
+    spawn_from_thread(NULL);
+}
+
+/* ---- what ends the process -------------------------------------------------------------------------------------- */
+
+static TRI_NOINLINE int recurse(int n)
+{
+    volatile char frame[512];
+    frame[0] = (char)n;
+    return n < 0 ? 0 : recurse(n + 1) + frame[0];
+}
+
+static void overflow(void *arg)
+{
+    long v;
+    tri_yield();
+    tri_chan_recv(gate, &v);
+    *(volatile int *)arg = recurse(0);
+}
+
+static void overflow_after_waiting(void *arg)
+{
+    (void)arg;
+    static volatile int sink;
+    make_gate(0);
+    for (int i = 0; i < 20; i++)
+        tri_go_shared(overflow, (void *)&sink);
+    tri_sleep(5 * MS);
+    tri_chan_close(gate);
+    tri_sleep(5000 * MS);
+}
+
+static pattern *_Atomic somebody;
+
+static void show_local(void *arg)
+{
+    (void)arg;
+    pattern p;
+    fill(&p, 1);
+    somebody = &p;
+    long v;
+    tri_chan_recv(gate, &v);
+    verify(&p, 1);
+}
+
+static void touch_local_of_another(void *arg)
+{
+    (void)arg;
+    make_gate(0);
+    tri_go_shared(show_local, NULL);
+    tri_sleep(5 * MS);
+    verify(somebody, 1);
+    tri_chan_close(gate);
+    tri_sleep(5 * MS);
+}
+
+/* Runs fn in a child with the option stackcheck; what it says on standard error, and its status. */
+static int in_child(void (*fn)(void *), bool check_stacks, char *text, size_t size)
+{
+    int fd[2];
+    cr_assert_eq(pipe(fd), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(fd[1], 2);
+        tri_options o;
+        tri_options_init(&o);
+        o.procs = 2;
+        o.stack_check = check_stacks;
+        tri_run(&o, fn, NULL);
+        _exit(wrong ? 3 : 0);
+    }
+    close(fd[1]);
+    size_t n = 0;
+    for (ssize_t got; n < size - 1 && (got = read(fd[0], text + n, size - 1 - n)) > 0;)
+        n += (size_t)got;
+    text[n] = 0;
+    close(fd[0]);
+    int status;
+    waitpid(child, &status, 0);
+    return status;
+}
+
+Test(shared, an_overflow_is_reported_after_others_used_the_stack,
+     .disabled = SCHED_ASAN || TRI_TSAN)
+{
+    char text[4096];
+    int status = in_child(overflow_after_waiting, false, text, sizeof text);
+    cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "status %x: %s", status, text);
+    cr_assert(strstr(text, "stack overflow in coroutine"), "%s", text);
+}
+
+Test(shared, stackcheck_reports_an_access_to_the_locals_of_one_that_waits,
+     .disabled = SCHED_ASAN || TRI_TSAN)
+{
+    char text[4096];
+    int status = in_child(touch_local_of_another, true, text, sizeof text);
+    cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "status %x: %s", status, text);
+    cr_assert(strstr(text, "access to the stack of coroutine"), "%s", text);
+}
+
+Test(shared, stackcheck_finds_nothing_in_a_correct_program, .timeout = 120)
+{
+    tri_options o;
+    cr_assert_eq(tri_options_init(&o), 0);
+    o.procs = 3;
+    o.stack_check = true;
+    cr_assert_eq(tri_run(&o, all_waits, NULL), 0);
+    cr_assert_eq(wrong, 0);
+    cr_assert_eq(guarded % 3, 0);
+}
