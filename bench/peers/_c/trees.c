@@ -81,7 +81,9 @@ void run_trees(const struct options *o, unsigned n)
     }
     checksum += count(lasting);
     drop(lasting);
-    print("wall", (double)(now() - start) / 1e9, "s");
-    print("cpu", (double)(cpu_now() - cpu) / 1e9, "s");
+    uint64_t wall = now() - start;
+    cpu = cpu_now() - cpu;
+    print("wall", (double)wall / 1e9, "s");
+    print("cpu", (double)cpu / 1e9, "s");
     print_checksum(checksum);
 }

@@ -13,9 +13,8 @@ static struct histogram latency;
 void run_window(const struct options *o)
 {
     uint64_t slots = scaled(o, 200000, 16), pushes = scaled(o, 5000000, 1), checksum = 0;
-    uint64_t cpu = cpu_now(), start = now();
     unsigned char **ring = memory_new_array(slots);
-    uint64_t last = now();
+    uint64_t cpu = cpu_now(), start = now(), last = start;
     for (uint64_t i = 0, slot = 0; i < pushes; i++) {
         unsigned char *message = memory_new_flat(MESSAGE);
         memset(message, (int)(i & 255), MESSAGE);
@@ -27,12 +26,10 @@ void run_window(const struct options *o)
         histogram_record(&latency, t - last);
         last = t;
     }
-    uint64_t end = now();
     cpu = cpu_now() - cpu;
     for (uint64_t slot = 0; slot < slots; slot++)
-        if (ring[slot])
-            checksum = fold(checksum, (uint64_t)ring[slot][0] * 256 + ring[slot][MESSAGE - 1]);
-    print("wall", (double)(end - start) / 1e9, "s");
+        checksum = fold(checksum, ring[slot] ? ring[slot][0] * 256u + ring[slot][MESSAGE - 1] : 0);
+    print("wall", (double)(last - start) / 1e9, "s");
     print("cpu", (double)cpu / 1e9, "s");
     print_latency("push", &latency);
     print_checksum(checksum);

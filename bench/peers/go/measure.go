@@ -1,3 +1,6 @@
+// What is measured with: clocks, resident memory, histograms of latencies, what the runtime says of its collector, and
+// the lines in which figures are printed. bench/README.md says what each of them means.
+
 package main
 
 import (
@@ -10,14 +13,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unsafe"
 )
 
-// What is measured with: clocks, resident memory, a histogram of latencies, the collector's own figures, and the line
-// `workload system metric value unit` in which a figure is printed.
-
-// A histogram is log-linear, 32 buckets for each power of two, so a quantile is exact to about 3 %; the maximum is kept
-// apart and is exact. Each goroutine has its own, and they are added up when the goroutines have ended.
+// Each goroutine has a histogram of its own, and they are added up when the goroutines have ended.
 type histogram struct {
 	count, max uint64
 	buckets    [60 * 32]uint64
@@ -42,17 +40,18 @@ func (h *histogram) add(from *histogram) {
 	h.max = max(h.max, from.max)
 }
 
-// quantile is the upper edge of the bucket in which the quantile lies, or the maximum if that is less.
+func upperEdge(bucket int) uint64 {
+	if bucket < 32 {
+		return uint64(bucket)
+	}
+	return uint64(32+bucket%32+1)<<(bucket/32-1) - 1
+}
+
 func (h *histogram) quantile(q float64) uint64 {
-	rank, seen := uint64(q*float64(h.count)), uint64(0)
-	for i, n := range h.buckets {
-		seen += n
-		if seen > rank {
-			edge := uint64(i)
-			if i >= 32 {
-				edge = uint64(32+i%32+1)<<(i/32-1) - 1
-			}
-			return min(edge, h.max)
+	rank, seen := max(1, uint64(math.Ceil(q*float64(h.count)))), uint64(0)
+	for bucket, n := range h.buckets {
+		if seen += n; seen >= rank {
+			return min(upperEdge(bucket), h.max)
 		}
 	}
 	return h.max
@@ -63,13 +62,13 @@ var started = time.Now()
 // now is the monotonic clock, in nanoseconds.
 func now() uint64 { return uint64(time.Since(started)) }
 
-// cpuNow is the processor time of the whole process, in nanoseconds, by the clock that also counts the microseconds
-// of a thread that runs at this moment.
+// cpuNow is the user and system time of the whole process, in nanoseconds.
 func cpuNow() uint64 {
-	const clockProcessCPUTime = 2
-	var t syscall.Timespec
-	syscall.Syscall(syscall.SYS_CLOCK_GETTIME, clockProcessCPUTime, uintptr(unsafe.Pointer(&t)), 0)
-	return uint64(t.Nano())
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		fail(err)
+	}
+	return uint64(r.Utime.Nano() + r.Stime.Nano())
 }
 
 // status is a line of /proc/self/status that counts KiB, in bytes.
@@ -91,45 +90,44 @@ func status(name string) float64 {
 	return 0
 }
 
-func rssPeak() float64 { return status("VmHWM:") / (1 << 20) }
-
 func fail(why any) {
-	fmt.Fprintln(os.Stderr, "go peer:", why)
+	fmt.Fprintln(os.Stderr, "go:", why)
 	os.Exit(1)
 }
 
-var workload string
-
 func print(metric string, value float64, unit string) {
-	fmt.Printf("%s go %s %.6g %s\n", workload, metric, value, unit)
-}
-
-func printChecksum(value uint64) {
-	fmt.Printf("%s go checksum %d id\n", workload, value)
-}
-
-// The collector's figures, as the runtime keeps them.
-type collector struct {
-	cycles         uint64
-	cpu            float64
-	pauses, stalls *metrics.Float64Histogram
-}
-
-func readCollector() collector {
-	samples := []metrics.Sample{
-		{Name: "/gc/cycles/total:gc-cycles"},
-		{Name: "/cpu/classes/gc/total:cpu-seconds"},
-		{Name: "/sched/pauses/total/gc:seconds"},
+	digits := 6
+	if value >= 10000 || value == math.Floor(value) {
+		digits = 0
 	}
-	metrics.Read(samples)
-	return collector{
-		cycles: samples[0].Value.Uint64(),
-		cpu:    samples[1].Value.Float64(),
-		pauses: samples[2].Value.Float64Histogram(),
+	fmt.Printf("%s go %s %.*f %s\n", workload, metric, digits, value, unit)
+}
+
+func printChecksum(part string, value uint64) {
+	fmt.Printf("%s go checksum%s %016x -\n", workload, part, value)
+}
+
+// printLatency prints NAME_p50 and so on to NAME_max, and all buckets.
+func printLatency(name string, h *histogram) {
+	for _, q := range []struct {
+		suffix string
+		q      float64
+	}{{"p50", 0.5}, {"p99", 0.99}, {"p99.9", 0.999}, {"p99.99", 0.9999}} {
+		print(name+"_"+q.suffix, float64(h.quantile(q.q)), "ns")
+	}
+	print(name+"_max", float64(h.max), "ns")
+	for bucket, n := range h.buckets {
+		if n != 0 {
+			fmt.Printf("hist %s go %s %d %d\n", workload, name, upperEdge(bucket), n)
+		}
 	}
 }
 
-// bucketMiddle is the middle of a bucket of the runtime's histograms, whose width is a quarter of its power of two.
+func printSeconds(metric string, ns uint64) { print(metric, float64(ns)/1e9, "s") }
+
+func printRSSPeak() { print("rss_peak", status("VmHWM:")/(1<<20), "MiB") }
+
+// bucketMiddle is the middle of a bucket of the runtime's histograms.
 func bucketMiddle(h *metrics.Float64Histogram, i int) float64 {
 	low, high := h.Buckets[i], h.Buckets[i+1]
 	switch {
@@ -141,31 +139,35 @@ func bucketMiddle(h *metrics.Float64Histogram, i int) float64 {
 	return (low + high) / 2
 }
 
-// printCollector prints what the collector did since before. A pause of Go's is a stop of the world: from the moment
-// that it is asked for until all goroutines may run again. It is at once the longest interruption of one goroutine and
-// the time for which all stand still.
-func printCollector(before collector) {
-	after := readCollector()
-	counts := make([]uint64, len(after.pauses.Counts))
-	total := uint64(0)
-	for i := range counts {
-		counts[i] = after.pauses.Counts[i] - before.pauses.Counts[i]
-		total += counts[i]
+// printCollector prints what the collector did since the program began, as the runtime counts it. A pause of Go's is a
+// stop of the world, from the moment that it is asked for until all goroutines may run again: at once an interruption of
+// each goroutine and a time for which all stand still. Its histogram has four buckets for each power of two; what is
+// printed is the middle of one. Assists, in which goroutines mark as they allocate, are in the processor time only.
+func printCollector() {
+	samples := []metrics.Sample{
+		{Name: "/gc/cycles/total:gc-cycles"},
+		{Name: "/cpu/classes/gc/total:cpu-seconds"},
+		{Name: "/sched/pauses/total/gc:seconds"},
+	}
+	metrics.Read(samples)
+	pauses := samples[2].Value.Float64Histogram()
+	total, seen := uint64(0), uint64(0)
+	for _, n := range pauses.Counts {
+		total += n
 	}
 	var p50, longest float64
-	seen, found := uint64(0), false
-	for i, n := range counts {
+	for i, n := range pauses.Counts {
 		if n == 0 {
 			continue
 		}
-		seen += n
-		longest = bucketMiddle(after.pauses, i)
-		if !found && seen > total/2 {
-			p50, found = longest, true
+		longest = bucketMiddle(pauses, i)
+		if seen < (total+1)/2 {
+			p50 = longest
 		}
+		seen += n
 	}
-	print("gc_cycles", float64(after.cycles-before.cycles), "count")
-	print("gc_cpu", after.cpu-before.cpu, "s")
+	print("gc_cycles", float64(samples[0].Value.Uint64()), "count")
+	print("gc_cpu", samples[1].Value.Float64(), "s")
 	print("gc_pause_p50", p50*1e9, "ns")
 	print("gc_pause_max", longest*1e9, "ns")
 	print("gc_all_stopped_max", longest*1e9, "ns")
