@@ -96,5 +96,11 @@ func main() {
 	printCollector()
 	printRSSPeak()
 	fmt.Printf("info go version %s\n", runtime.Version())
-	fmt.Printf("info go settings GOMAXPROCS=%d\n", runtime.GOMAXPROCS(0))
+	settings := fmt.Sprintf("GOMAXPROCS=%d", runtime.GOMAXPROCS(0))
+	for _, name := range []string{"GOGC", "GOMEMLIMIT", "GODEBUG"} {
+		if value := os.Getenv(name); value != "" {
+			settings += " " + name + "=" + value
+		}
+	}
+	fmt.Println("info go settings", settings)
 }
