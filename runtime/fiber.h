@@ -45,6 +45,8 @@
 #endif
 #if TRI_TSAN
 #include <sanitizer/tsan_interface.h>
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreWritesBegin(const char *file, int line);
 #endif
 
 /* Of a coroutine, or of a thread that runs coroutines. */
@@ -102,6 +104,21 @@ static inline void sched_fiber_of_thread(sched_fiber *f)
     (void)f;
 #if TRI_TSAN
     f->tsan = __tsan_get_current_fiber();
+#endif
+}
+
+/* In the child of a fork, by the coroutine that forked: in a process that had threads, ThreadSanitizer
+ * ignores from here on all that its fiber does, the synchronisation with its thread's own fiber
+ * included; so that one must be ignored, too. */
+static inline void sched_fiber_forked(sched_fiber *of_thread)
+{
+    (void)of_thread;
+#if TRI_TSAN
+    void *now = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(of_thread->tsan, 0);
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+    __tsan_switch_to_fiber(now, 0);
 #endif
 }
 

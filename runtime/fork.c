@@ -93,6 +93,9 @@ void sched_fork_child(tri_heap *h)
     s->idle_ps = NULL;
     s->idle_ms = NULL;
     s->nidle_ms = 0;
+    sched_m *m = sched_self();
+    if (m && m->sched == s)
+        sched_fiber_forked(&m->fiber);
     sched_p *own = keep_own_p(s);
     for (uint32_t i = 0; i < s->nprocs; i++)
         empty(&s->ps[i], &s->ps[i] == own);

@@ -87,6 +87,8 @@ Test(cycle, refuses_bad_roots)
 
 static TRI_NOINLINE uintptr_t fill_bytes(uintptr_t *bytes)
 {
+    tri_keep_alive(
+        tri_make(node)); /* the caller may still have the end of its last node in a register */
     struct node *n = tri_make(node, .value = 5);
     bytes[0] = (uintptr_t)n;
     return hide(n);
@@ -208,7 +210,8 @@ static void loop_without_calls(void *arg)
     cr_assert_eq(count(mine, 1), 127);
 }
 
-Test(cycle, reaches_a_thread_that_makes_no_calls)
+/* By its signal alone, which ThreadSanitizer keeps from a thread until that makes a system call. */
+Test(cycle, reaches_a_thread_that_makes_no_calls, .disabled = TRI_TSAN)
 {
     tri_heap *h = open_default();
     tri_thread *t;

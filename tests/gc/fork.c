@@ -24,6 +24,11 @@ static int child_works(tri_heap *h, const struct node *tree)
     return tri_collect(h) == -ECHILD ? 0 : 4;
 }
 
+/* ThreadSanitizer lets the child of a program with threads live (die_after_fork=0), but its registry still
+ * has the parent's threads in it: the first new one of the child that gets the address of one of them is the
+ * end ("dup thread with used id"). So there the child starts no collector. */
+#define CHILD_CAN_START_THREADS (!TRI_TSAN)
+
 /* As a program that stays would: many collections over what was there at the fork. */
 static int child_stays(tri_heap *h, const struct node *tree)
 {
@@ -64,7 +69,8 @@ Test(fork, the_child_finds_its_objects_and_may_allocate)
     tri_heap *h = open_default();
     struct node *tree = build(10, 1);
     fork_and_check(child_works, h, tree);
-    fork_and_check(child_stays, h, tree);
+    if (CHILD_CAN_START_THREADS)
+        fork_and_check(child_stays, h, tree);
     collect(h);
     cr_assert_eq(count(tree, 1), 2047);
     close_heap(h);
@@ -101,7 +107,7 @@ Test(fork, in_the_middle_of_cycles_and_of_other_threads_work)
     cr_assert_eq(tri_thread_start(h, on_thread, NULL, &collector), 0);
     struct node *tree = build(10, 1);
     for (int i = 0; i < 30; i++) {
-        fork_and_check(i % 2 ? child_works : child_stays, h, tree);
+        fork_and_check(i % 2 || !CHILD_CAN_START_THREADS ? child_works : child_stays, h, tree);
         tri_set(&tree->right, build(9, 3));
     }
     atomic_store(&stop, true);

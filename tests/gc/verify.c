@@ -68,6 +68,8 @@ static void move_about(move_fn move, int64_t ns)
                 move(&words[to], &words[at]);
             at = to;
         }
+        if (TRI_TSAN) /* there are no handshakes by signal */
+            tri_poll();
     }
     if (words[at]->value != 1)
         _exit(4);

@@ -71,8 +71,7 @@ static void fork_beside_others(void *arg)
     tri_waitgroup_wait(&wg);
 }
 
-Test(fork, the_child_allocates_and_ends_while_the_parent_goes_on, .timeout = 60,
-     .disabled = TRI_TSAN)
+Test(fork, the_child_allocates_and_ends_while_the_parent_goes_on, .timeout = 60)
 {
     run_on(3, fork_beside_others, NULL);
 }
@@ -92,7 +91,7 @@ static void park_in_child(void *arg)
               status);
 }
 
-Test(fork, waiting_in_the_child_ends_it_instead_of_hanging, .timeout = 60, .disabled = TRI_TSAN)
+Test(fork, waiting_in_the_child_ends_it_instead_of_hanging, .timeout = 60)
 {
     run_on(2, park_in_child, NULL);
 }

@@ -59,7 +59,7 @@ static int report(void (*fn)(void *), char *text, size_t size)
     return status;
 }
 
-Test(overflow, is_reported_with_the_name_of_the_coroutine, .disabled = SCHED_ASAN || TRI_TSAN)
+Test(overflow, is_reported_with_the_name_of_the_coroutine)
 {
     char text[4096];
     int status = report(spawn_named, text, sizeof text);
@@ -69,7 +69,7 @@ Test(overflow, is_reported_with_the_name_of_the_coroutine, .disabled = SCHED_ASA
     cr_assert(strstr(text, "60 KiB"), "%s", text);
 }
 
-Test(overflow, is_reported_with_the_size_of_the_stack, .disabled = SCHED_ASAN || TRI_TSAN)
+Test(overflow, is_reported_with_the_size_of_the_stack)
 {
     char text[4096];
     int status = report(spawn_sized, text, sizeof text);
