@@ -2,9 +2,10 @@
 # tests/<room>/<file>.sh becomes a test of the same kind of name, run with bash; tests/support/*.c is a small library
 # that every test links. A test that needs something special says so in a comment near its top:
 #
-#     ctest: timeout=600 serial long
+#     ctest: timeout=600 serial long build=thread
 #
 # `serial`: nothing else runs beside it. `long`: it gets the label long, which `./dev test` leaves out without --long.
+# `build`: it is there in builds of this kind alone: release, debug, torture, or the name of a sanitizer.
 # An exit code of 77 means skipped.
 
 # Without Criterion there are no tests, which is an error only for who wants them (TRI_TESTS=REQUIRED): the demo and the
@@ -42,6 +43,28 @@ if(TRI_SANITIZE STREQUAL "thread")
     endif()
 endif()
 
+if(TRI_SANITIZE)
+    set(TRI_BUILD_KIND ${TRI_SANITIZE})
+elseif(TRI_TORTURE)
+    set(TRI_BUILD_KIND torture)
+elseif(TRI_DEBUG GREATER 0)
+    set(TRI_BUILD_KIND debug)
+else()
+    set(TRI_BUILD_KIND release)
+endif()
+
+# Drops the tests that are for another kind of build.
+function(tricolor_tests_of_this_build list)
+    set(kept)
+    foreach(source IN LISTS ${list})
+        file(READ "${source}" head LIMIT 4096)
+        if(NOT head MATCHES "ctest:[^\n]* build=([a-z]+)" OR CMAKE_MATCH_1 STREQUAL TRI_BUILD_KIND)
+            list(APPEND kept "${source}")
+        endif()
+    endforeach()
+    set(${list} ${kept} PARENT_SCOPE)
+endfunction()
+
 function(tricolor_test_properties test room source)
     set(labels ${room})
     set(timeout ${TRI_TEST_TIMEOUT})
@@ -75,6 +98,7 @@ endif()
 
 file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/*/*.c")
 list(REMOVE_ITEM sources "" ${support})
+tricolor_tests_of_this_build(sources)
 foreach(source IN LISTS sources)
     get_filename_component(folder "${source}" DIRECTORY)
     get_filename_component(room "${folder}" NAME)
@@ -92,6 +116,7 @@ foreach(source IN LISTS sources)
 endforeach()
 
 file(GLOB scripts CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/*/*.sh")
+tricolor_tests_of_this_build(scripts)
 foreach(source IN LISTS scripts)
     get_filename_component(folder "${source}" DIRECTORY)
     get_filename_component(room "${folder}" NAME)

@@ -219,7 +219,7 @@ bool sched_g_equip(sched_m *m, sched_g *g)
 void sched_g_begin(gc_mutator *mu, sched_g *g)
 {
     gc_stack_begin(mu, &g->stack, g->memory->lo, g->memory->hi);
-    sched_fiber_born(&g->fiber, (void *)g->stack.lo, (void *)g->stack.hi);
+    sched_fiber_born(&g->fiber, (void *)g->stack.lo, (void *)g->stack.hi, g->name);
     os_context_init(&g->ctx, (void *)g->stack.hi, coroutine_main, g);
 }
 

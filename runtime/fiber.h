@@ -122,10 +122,10 @@ static inline void sched_fiber_forked(sched_fiber *of_thread)
 #endif
 }
 
-/* A coroutine begins on the stack [lo, hi). */
-static inline void sched_fiber_born(sched_fiber *f, void *lo, void *hi)
+/* A coroutine begins on the stack [lo, hi). Reports call it by its name, if it has one. */
+static inline void sched_fiber_born(sched_fiber *f, void *lo, void *hi, const char *name)
 {
-    (void)f, (void)lo, (void)hi;
+    (void)f, (void)lo, (void)hi, (void)name;
 #if SCHED_ASAN
     f->fake = NULL;
     f->bottom = lo;
@@ -133,6 +133,7 @@ static inline void sched_fiber_born(sched_fiber *f, void *lo, void *hi)
 #endif
 #if TRI_TSAN
     f->tsan = __tsan_create_fiber(0);
+    __tsan_set_fiber_name(f->tsan, name ? name : "coroutine");
 #endif
 }
 

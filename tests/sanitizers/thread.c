@@ -1,0 +1,325 @@
+/* What ThreadSanitizer makes of programs on tricolor: it reports their races, and none where coroutines wait
+ * for each other.
+ *
+ * The racing ones meet first, with relaxed atomics that order nothing, so that they run on two threads at
+ * once: what one P runs one after the other is ordered for the sanitizer, too.
+ *
+ * ctest: build=thread timeout=120
+ */
+#include <criterion/criterion.h>
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <tricolor/tricolor.h>
+#include <unistd.h>
+
+#include "support/stress.h"
+
+#define REPORTED 66 /* the exit code of a program with a race */
+
+struct box {
+    struct box *next;
+    long value;
+};
+TRI_TYPE(box, struct box, next);
+
+struct shared {
+    _Atomic int here;
+    long plain;
+    struct box *slot; /* a root */
+    tri_waitgroup running;
+    tri_mutex mutex;
+    tri_chan *chan;
+};
+
+static struct shared s;
+
+static void meet(void)
+{
+    atomic_fetch_add_explicit(&s.here, 1, memory_order_relaxed);
+    while (atomic_load_explicit(&s.here, memory_order_relaxed) < 2) {}
+}
+
+static void run_two(void (*one)(void *), void (*other)(void *))
+{
+    tri_waitgroup_add(&s.running, 2);
+    tri_go_named(one, NULL, "one");
+    tri_go_named(other, NULL, "other");
+    tri_waitgroup_wait(&s.running);
+}
+
+static const struct program {
+    const char *name;
+    void (*main_fn)(void *);
+} programs[];
+
+/* A program of its own, since ThreadSanitizer has no new threads in the child of one with threads. */
+__attribute__((constructor)) static void be_program(void)
+{
+    const char *name = getenv("RACING_PROGRAM");
+    if (!name)
+        return;
+    const struct program *p = programs;
+    while (p->name && strcmp(p->name, name) != 0)
+        p++;
+    tri_options o;
+    STRESS_CHECK(p->name && tri_options_init(&o) == 0, "no such program");
+    o.procs = 2;
+    STRESS_CHECK(tri_run(&o, p->main_fn, NULL) == 0, "does not run");
+    exit(0);
+}
+
+static void become(void *name)
+{
+    setenv("RACING_PROGRAM", name, 1);
+    execl("/proc/self/exe", "program", (char *)NULL);
+}
+
+static int status_of(const char *program, char *said, size_t size)
+{
+    int status = stress_in_child(become, (void *)(uintptr_t)program, said, size);
+    cr_assert(WIFEXITED(status), "status %x: %s", status, said);
+    return WEXITSTATUS(status);
+}
+
+static void is_a_race(const char *program, const char *where)
+{
+    static char said[16384];
+    int status = status_of(program, said, sizeof said);
+    cr_assert_eq(status, REPORTED, "exit status %d: %s", status, said);
+    cr_assert(strstr(said, "data race"), "%s", said);
+    cr_assert(strstr(said, where), "%s is not named: %s", where, said);
+    cr_assert(strstr(said, "'one'") && strstr(said, "'other'"), "no names: %s", said);
+}
+
+static void is_none(const char *program)
+{
+    static char said[16384];
+    int status = status_of(program, said, sizeof said);
+    cr_assert_eq(status, 0, "exit status %d: %s", status, said);
+    cr_assert_str_empty(said);
+}
+
+/* ---- races ------------------------------------------------------------------------------------- */
+
+static TRI_NOINLINE void add_plainly(void)
+{
+    s.plain++;
+}
+
+static void adds(void *arg)
+{
+    (void)arg;
+    meet();
+    add_plainly();
+    tri_waitgroup_done(&s.running);
+}
+
+static void add_without_order(void *arg)
+{
+    (void)arg;
+    run_two(adds, adds);
+}
+
+Test(thread_sanitizer, reports_two_coroutines_that_write_one_variable)
+{
+    is_a_race("add_without_order", "add_plainly");
+}
+
+/* One works in a loop, and was parked and moved between threads before the other comes. */
+static void adds_after_a_while(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 20; i++) {
+        tri_sleep(100000);
+        tri_yield();
+    }
+    adds(NULL);
+}
+
+static void add_after_a_while(void *arg)
+{
+    (void)arg;
+    run_two(adds_after_a_while, adds_after_a_while);
+}
+
+Test(thread_sanitizer, reports_coroutines_that_have_parked_and_moved_before)
+{
+    is_a_race("add_after_a_while", "add_plainly");
+}
+
+static TRI_NOINLINE void store_plainly(void)
+{
+    s.slot = NULL;
+}
+
+static void stores_plainly(void *arg)
+{
+    (void)arg;
+    meet();
+    store_plainly();
+    tri_waitgroup_done(&s.running);
+}
+
+static void stores(void *arg)
+{
+    (void)arg;
+    meet();
+    for (int i = 0; i < 1000; i++)
+        tri_set(&s.slot, tri_make(box, .value = i));
+    tri_waitgroup_done(&s.running);
+}
+
+static void loads(void *arg)
+{
+    (void)arg;
+    meet();
+    for (int i = 0; i < 1000; i++)
+        tri_keep_alive(tri_load(&s.slot));
+    tri_waitgroup_done(&s.running);
+}
+
+static void with_root(void (*one)(void *), void (*other)(void *))
+{
+    tri_heap *heap = tri_current_heap();
+    STRESS_CHECK(tri_root_add(heap, &s.slot, 1) == 0, "no root");
+    stress_collector *c = stress_collect(heap);
+    run_two(one, other);
+    STRESS_CHECK(stress_collect_end(c) > 0, "no collection");
+    STRESS_CHECK(tri_root_remove(heap, &s.slot) == 0, "no root");
+}
+
+static void set_beside_plain_store(void *arg)
+{
+    (void)arg;
+    run_two(loads, stores_plainly);
+}
+
+Test(thread_sanitizer, reports_a_plain_store_to_a_slot_that_is_loaded)
+{
+    is_a_race("set_beside_plain_store", "store_plainly");
+}
+
+/* ---- order ------------------------------------------------------------------------------------- */
+
+static void set_beside_load(void *arg)
+{
+    (void)arg;
+    with_root(stores, loads);
+}
+
+Test(thread_sanitizer, takes_slots_for_atomic)
+{
+    is_none("set_beside_load");
+}
+
+#define ROUNDS 2000
+
+static void adds_locked(void *arg)
+{
+    (void)arg;
+    meet();
+    for (int i = 0; i < ROUNDS; i++) {
+        tri_mutex_lock(&s.mutex);
+        add_plainly();
+        tri_mutex_unlock(&s.mutex);
+    }
+    tri_waitgroup_done(&s.running);
+}
+
+static void add_locked(void *arg)
+{
+    (void)arg;
+    run_two(adds_locked, adds_locked);
+    STRESS_CHECK(s.plain == 2 * ROUNDS, "increments were lost");
+}
+
+Test(thread_sanitizer, sees_the_order_of_a_mutex)
+{
+    is_none("add_locked");
+}
+
+static void sends(void *arg)
+{
+    (void)arg;
+    meet();
+    for (long i = 0; i < ROUNDS; i++) {
+        struct box *b = tri_make(box, .value = i);
+        b->value++;
+        STRESS_CHECK(tri_chan_send(s.chan, &b) == 0, "closed");
+    }
+    tri_waitgroup_done(&s.running);
+}
+
+static void receives(void *arg)
+{
+    (void)arg;
+    meet();
+    for (long i = 0; i < ROUNDS; i++) {
+        struct box *b;
+        STRESS_CHECK(tri_chan_recv(s.chan, &b) == 1, "closed");
+        b->value++;
+        STRESS_CHECK(b->value == i + 2, "out of order");
+    }
+    tri_waitgroup_done(&s.running);
+}
+
+static void send_and_receive(size_t capacity)
+{
+    s.chan = tri_chan_new(&tri_pointers, capacity);
+    run_two(sends, receives);
+}
+
+static void send_unbuffered(void *arg)
+{
+    (void)arg;
+    send_and_receive(0);
+}
+
+static void send_buffered(void *arg)
+{
+    (void)arg;
+    send_and_receive(7);
+}
+
+Test(thread_sanitizer, sees_the_order_of_a_channel)
+{
+    is_none("send_unbuffered");
+    is_none("send_buffered");
+}
+
+static long results[2];
+
+static void fills(void *arg)
+{
+    meet();
+    *(long *)arg = 7;
+    tri_waitgroup_done(&s.running);
+}
+
+static void wait_for_results(void *arg)
+{
+    (void)arg;
+    tri_waitgroup_add(&s.running, 2);
+    tri_go(fills, &results[0]);
+    tri_go(fills, &results[1]);
+    tri_waitgroup_wait(&s.running);
+    STRESS_CHECK(results[0] + results[1] == 14, "a result is missing");
+}
+
+Test(thread_sanitizer, sees_the_order_of_a_wait_group)
+{
+    is_none("wait_for_results");
+}
+
+#define PROGRAM(fn) \
+    {               \
+#fn, fn     \
+    }
+static const struct program programs[] = {
+    PROGRAM(add_after_a_while),      PROGRAM(add_locked),       PROGRAM(add_without_order),
+    PROGRAM(send_buffered),          PROGRAM(send_unbuffered),  PROGRAM(set_beside_load),
+    PROGRAM(set_beside_plain_store), PROGRAM(wait_for_results), {NULL, NULL},
+};
