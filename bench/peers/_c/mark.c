@@ -89,7 +89,8 @@ static int ascending(const void *a, const void *b)
 static double median(uint64_t *v)
 {
     qsort(v, COLLECTIONS, sizeof *v, ascending);
-    return (double)v[COLLECTIONS / 2];
+    uint64_t middle = v[COLLECTIONS / 2];
+    return (double)middle;
 }
 
 static void measure_collections(uint64_t objects)
