@@ -113,7 +113,7 @@ for build in bench/peers/*/build; do
         echo "not here: $(cat "$work/err")"
         continue
     elif [ $status -ne 0 ]; then
-        fault "$peer does not build: status $status: $(cat "$work/err")"
+        fault "$peer does not build: status $status: $(tail -n 3 "$work/err")"
         continue
     fi
     for workload in "${workloads[@]}"; do check_workload "$peer" "$workload"; done
