@@ -411,6 +411,59 @@ Test(barrier_check, goes_on_and_counts_each_fault_once_when_asked_to_warn)
     cr_assert_eq(reports, 3, "said: %s", said);
 }
 
+static void forget_in_each_of_many(void *arg)
+{
+    (void)arg;
+    heap = open_heap(TRI_BARRIER_CHECK_WARN);
+    enum { N = 300 };
+    struct node **all = tri_new_array(&tri_pointers, N);
+    for (int i = 0; i < N; i++)
+        tri_set(&all[i], MAKE(.key = i));
+    for (int i = 0; i < N; i++)
+        all[i]->right = all[0];
+    tri_collect(heap);
+    STRESS_CHECK(tri_barrier_faults(heap) == N, "%d faults", (int)tri_barrier_faults(heap));
+}
+
+Test(barrier_check, misses_none_of_many_objects)
+{
+    static char said[1 << 17];
+    int status = stress_in_child(forget_in_each_of_many, NULL, said, sizeof said);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %d, said: %s", status, said);
+    cr_assert(strstr(said, "the rest are only counted"), "said: %s", said);
+}
+
+static struct node *many_roots[400];
+
+/* Roots of one word each, and a range that holds them all once more; some go again. */
+static void forget_in_many_roots(void *arg)
+{
+    (void)arg;
+    enum { N = 400 };
+    heap = open_heap(TRI_BARRIER_CHECK_WARN);
+    struct node *p = MAKE(.key = 1);
+    for (int i = 0; i < N; i++)
+        STRESS_CHECK(tri_root_add(heap, &many_roots[i], 1) == 0, "no root");
+    STRESS_CHECK(tri_root_add(heap, many_roots + 1, 99) == 0, "no root");
+    for (int i = 0; i < N; i += 2)
+        STRESS_CHECK(tri_root_remove(heap, &many_roots[i]) == 0, "no root");
+    int known = 0;
+    for (int i = 0; i < N; i++) {
+        known += i % 2 || (i >= 1 && i < 100);
+        many_roots[i] = p;
+    }
+    tri_collect(heap);
+    STRESS_CHECK((int)tri_barrier_faults(heap) == known, "%d faults, not %d",
+                 (int)tri_barrier_faults(heap), known);
+}
+
+Test(barrier_check, misses_none_of_many_roots_and_knows_which_were_removed)
+{
+    static char said[1 << 17];
+    int status = stress_in_child(forget_in_many_roots, NULL, said, sizeof said);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %d, said: %s", status, said);
+}
+
 static void take_from_environment(void *arg)
 {
     static const struct {

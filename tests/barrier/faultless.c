@@ -131,6 +131,11 @@ Test(barrier_check_faultless, numbers_and_pointers_to_elsewhere_are_nobodys_busi
     p->left = NULL;
     words[3] = 17;
     settle();
+    words[3] = (uintptr_t)p;
+    tri_set((void **)&words[3], p);
+    words[3] = 18;
+    tri_set((void **)&words[3], NULL);
+    settle();
 }
 
 static void trace(tri_tracer *t, void *object, size_t size)
@@ -151,19 +156,33 @@ Test(barrier_check_faultless, types_that_trace_themselves_are_left_alone)
     tri_set(&t->pointer, t);
     t->n = (long)(uintptr_t)t;
     settle();
+    tri_set((void **)&t->n, NULL);
+    t->n = (long)(uintptr_t)t;
+    tri_set((void **)&t->n, t);
+    settle();
 }
 
 Test(barrier_check_races, threads_that_store_into_the_same_words_are_not_reported)
 {
-    race(STRESS_THREADS, 4);
+    race(STRESS_THREADS, 4, race_work);
 }
 
 Test(barrier_check_races, coroutines_that_store_into_the_same_words_are_not_reported)
 {
-    race(STRESS_COROUTINES, 8);
+    race(STRESS_COROUTINES, 8, race_work);
 }
 
 Test(barrier_check_races, coroutines_and_threads_that_store_into_the_same_words_are_not_reported)
 {
-    race(STRESS_BOTH, 6);
+    race(STRESS_BOTH, 6, race_work);
+}
+
+Test(barrier_check_races, threads_that_hammer_one_word_are_not_reported)
+{
+    race(STRESS_THREADS, 4, race_hammer);
+}
+
+Test(barrier_check_races, objects_that_are_just_being_made_are_not_reported)
+{
+    race(STRESS_THREADS, 4, race_make);
 }

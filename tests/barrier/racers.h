@@ -123,14 +123,45 @@ static void race_check(void *arg)
     STRESS_CHECK(tri_root_remove(h, &race_large) == 0, "no root");
 }
 
-static inline void race(stress_mode mode, unsigned workers)
+/* One word, by all forms, in the shortest of loops: stores overtake each other between any two instructions. */
+static void race_hammer(void *arg, unsigned index)
 {
-    double seconds = 0.5;
+    int64_t deadline = stress_deadline(*(double *)arg);
+    struct racer *p = race_roots[0], *mine = tri_make(racer_type, .key = index);
+    struct racer **slot = index % 2 ? &p->left : &race_roots[1];
+    while (!stress_over(deadline))
+        for (int i = 0; i < 1000; i++) {
+            void *expected = tri_load(slot);
+            tri_set(slot, mine);
+            tri_exchange(slot, p);
+            tri_compare_exchange(slot, &expected, mine);
+            tri_set(i % 2 ? &p->left : &race_roots[1], mine);
+        }
+}
+
+/* Objects that have something in them from the first, and makers that do not call the library for a while. */
+static void race_make(void *arg, unsigned index)
+{
+    int64_t deadline = stress_deadline(*(double *)arg);
+    struct racer *last = NULL;
+    while (!stress_over(deadline))
+        for (int i = 0; i < 100; i++) {
+            last = tri_make(racer_type, .left = last, .many = {last, last}, .key = index);
+            for (volatile int wait = 0; wait < 200; wait++)
+                ;
+            if (i % 10 == 0)
+                last = NULL;
+        }
+}
+
+static inline void race(stress_mode mode, unsigned workers, void (*work)(void *, unsigned))
+{
+    double seconds = 0.4;
     setenv("TRICOLOR", RACE_CHECK ? "barriercheck=1" : "barriercheck=0", 1);
     stress_job job = {.mode = mode,
                       .workers = workers,
                       .setup = race_setup,
-                      .work = race_work,
+                      .work = work,
                       .check = race_check,
                       .arg = &seconds};
     stress_run(&job);

@@ -130,10 +130,20 @@ Test(barrier_check_release_header, reports_a_store_into_an_array_and_where_it_wa
 
 Test(barrier_check_release_header, says_nothing_about_threads_that_keep_the_rules)
 {
-    race(STRESS_THREADS, 4);
+    race(STRESS_THREADS, 4, race_work);
 }
 
 Test(barrier_check_release_header, says_nothing_about_coroutines_and_threads_that_keep_the_rules)
 {
-    race(STRESS_BOTH, 8);
+    race(STRESS_BOTH, 8, race_work);
+}
+
+Test(barrier_check_release_header, says_nothing_about_objects_that_are_just_being_made)
+{
+    race(STRESS_THREADS, 4, race_make);
+}
+
+Test(barrier_check_release_header, says_nothing_about_threads_that_hammer_one_word)
+{
+    race(STRESS_THREADS, 4, race_hammer);
 }
