@@ -433,24 +433,45 @@ Test(barrier_check, misses_none_of_many_objects)
     cr_assert(strstr(said, "the rest are only counted"), "said: %s", said);
 }
 
-static struct node *many_roots[400];
+#define PLACES 65536
+static struct node *places[PLACES];
+static int ranges[PLACES]; /* that each is registered in */
 
-/* Roots of one word each, and a range that holds them all once more; some go again. */
+static void add_range(size_t first, size_t count)
+{
+    if (tri_root_add(heap, &places[first], count))
+        stress_fail(__FILE__, __LINE__, "no root");
+    for (size_t i = first; i < first + count; i++)
+        ranges[i]++;
+}
+
+/* Single words at random, and a range over some of them; every other one goes again. */
 static void forget_in_many_roots(void *arg)
 {
     (void)arg;
-    enum { N = 400 };
+    enum { N = 2000 };
+    static size_t words[N];
+    uint64_t random = 1;
     heap = open_heap(TRI_BARRIER_CHECK_WARN);
-    struct node *p = MAKE(.key = 1);
-    for (int i = 0; i < N; i++)
-        STRESS_CHECK(tri_root_add(heap, &many_roots[i], 1) == 0, "no root");
-    STRESS_CHECK(tri_root_add(heap, many_roots + 1, 99) == 0, "no root");
-    for (int i = 0; i < N; i += 2)
-        STRESS_CHECK(tri_root_remove(heap, &many_roots[i]) == 0, "no root");
-    int known = 0;
     for (int i = 0; i < N; i++) {
-        known += i % 2 || (i >= 1 && i < 100);
-        many_roots[i] = p;
+        do
+            words[i] = stress_random(&random) % PLACES;
+        while (ranges[words[i]]);
+        add_range(words[i], 1);
+    }
+    size_t first = 1000;
+    while (ranges[first])
+        first++;
+    add_range(first, 5000);
+    for (int i = 0; i < N; i += 2) {
+        STRESS_CHECK(tri_root_remove(heap, &places[words[i]]) == 0, "no root");
+        ranges[words[i]]--;
+    }
+    struct node *p = MAKE(.key = 1);
+    int known = 0;
+    for (int i = 0; i < PLACES; i++) {
+        places[i] = p;
+        known += ranges[i] > 0;
     }
     tri_collect(heap);
     STRESS_CHECK((int)tri_barrier_faults(heap) == known, "%d faults, not %d",
