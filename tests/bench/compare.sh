@@ -14,7 +14,7 @@ fail() {
 # A bench folder of its own, so that neither results nor peers of the tree are touched.
 mkdir -p "$work/bench/peers" "$work/build"
 cp "$TRI_SOURCE_DIR"/bench/{run,compare.awk,targets.txt} "$work/bench/"
-export TRI_BUILD_DIR=../build
+export TRI_BUILD_DIR=$work/build
 
 # system NAME SCRIPT: what it does with $1, the workload, and $2, how often it has run before.
 system() {
@@ -24,13 +24,15 @@ system() {
     counted=$work/$1.count
     {
         echo '#!/bin/bash'
-        if [ "$1" != tricolor ]; then echo 'shift'; fi
+        # shellcheck disable=SC2016
+        if [ "$1" != tricolor ]; then echo '[ -e "$1/built" ] && shift || exit 9'; fi
         echo "set -- \"\$1\" \"\$(wc -l 2>/dev/null <$counted)\"; echo >>$counted"
         echo "$2"
     } >"$file"
     chmod +x "$file"
     if [ "$1" != tricolor ]; then
-        printf '#!/bin/bash\n' >"$work/bench/peers/$1/build"
+        # shellcheck disable=SC2016
+        printf '#!/bin/bash\nmkdir -p "$1" && : >"$1/built"\n' >"$work/bench/peers/$1/build"
         chmod +x "$work/bench/peers/$1/build"
     fi
 }
