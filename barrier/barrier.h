@@ -72,10 +72,31 @@ void barrier_shade(tri_heap *h, uintptr_t word);
  * other: false if marking is over. */
 bool barrier_note_work(tri_heap *h);
 
-/* Buffers a word for shading, draining when full. Own thread, in a busy unit or in_runtime. */
+/* Buffers a word for shading; a full buffer is handed over, or drained. Own thread, in a busy unit or in_runtime. */
 void barrier_push(gc_mutator *m, uintptr_t word);
+/* Empties the buffer: hands it over, or, if that cannot be, shades what is in it. */
+void barrier_yield_buffer(gc_mutator *m);
 /* Shades everything in the buffer and empties it. */
 void barrier_drain(gc_mutator *m);
+
+/* ---- handover.c: full buffers that wait for a marker ------------------------------------------- */
+
+typedef struct barrier_block {
+    void *link[2] __attribute__((aligned(16)));
+    uint32_t count;
+    uintptr_t words[BARRIER_BUFFER];
+} barrier_block;
+
+int barrier_open(tri_heap *h); /* -ENOMEM */
+void barrier_close(tri_heap *h);
+/* Empties the buffer into a block. False: there is none left. Own thread; async-signal-safe. */
+bool barrier_hand_over(gc_mutator *m);
+bool barrier_blocks_wait(const tri_heap *h);
+/* All that wait, or NULL; the next one is what giving the first one back returns. Any marker. */
+barrier_block *barrier_take_blocks(tri_heap *h);
+barrier_block *barrier_give_back(tri_heap *h, barrier_block *b);
+/* When nobody needs them any more: marking is complete. */
+void barrier_discard_blocks(tri_heap *h);
 
 static inline gc_mutator *gc_self(void)
 {

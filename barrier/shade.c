@@ -3,13 +3,13 @@
  * A store that must shade does not mark: it pushes words into a small private buffer. Marking at
  * once would put a cache miss or three into every pointer store of the program while a collection
  * runs; a mutex-protected shared buffer would make mutators wait for each other. The private buffer
- * is drained by its owner when it is full, and in the handshakes of a termination round; what is
- * still in it at H5 is discarded, because marking is complete by then and its words may point to
- * white objects of the next cycle.
+ * is handed to a marker (handover.c) when it is full and in the handshakes of a termination round, or
+ * drained by its owner if that cannot be; what is still in it at H5 is discarded, because marking is
+ * complete by then and its words may point to white objects of the next cycle.
  *
- * Invariant: a word in the buffer is either drained before its mutator acknowledges the next round,
- * or was pushed after that acknowledgement. A round in which nobody marks anything new therefore
- * proves that no buffer hides a white object.
+ * Invariant: a word in the buffer is either on its way to a marker or shaded before its mutator
+ * acknowledges the next round, or was pushed after that acknowledgement. A round in which nobody marks
+ * anything new, what was handed over included, therefore proves that no buffer hides a white object.
  *
  * The buffer holds 128 words, so that draining it on the spot stays below 10 microseconds even when
  * every word misses the cache; the torture build holds 2.
@@ -74,10 +74,21 @@ void barrier_drain(gc_mutator *m)
         drain(m);
 }
 
-static TRI_NOINLINE void drain_full(gc_mutator *m)
+void barrier_yield_buffer(gc_mutator *m)
+{
+    if (!m->nbuffer)
+        return;
+    /* Acquire: as in barrier_shade(). */
+    if (atomic_load_explicit(&m->heap->term, memory_order_acquire) == TERM_DONE)
+        m->nbuffer = 0;
+    else if (!barrier_hand_over(m))
+        drain(m);
+}
+
+static TRI_NOINLINE void empty_full(gc_mutator *m)
 {
     int64_t start = os_now();
-    drain(m);
+    barrier_yield_buffer(m);
     if (m->heap->hooks.drained)
         m->heap->hooks.drained(m, start, os_now());
 }
@@ -87,7 +98,7 @@ void barrier_push(gc_mutator *m, uintptr_t word)
     if (!heap_contains(m->heap, word))
         return;
     if (m->nbuffer == BARRIER_BUFFER)
-        drain_full(m);
+        empty_full(m);
     m->buffer[m->nbuffer++] = word;
 }
 

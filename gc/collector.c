@@ -136,6 +136,8 @@ int gc_open(tri_heap *h)
         goto fail_book;
     if ((err = gc_summary_open(gc)))
         goto fail_summary;
+    if ((err = barrier_open(h)))
+        goto fail_blocks;
     if ((err = make_markers(gc)))
         goto fail_markers;
     gc->worker_threads = os_alloc((gc->nworkers + 1) * sizeof *gc->worker_threads);
@@ -169,6 +171,8 @@ fail_verify:
 fail_workers:
     free_markers(gc);
 fail_markers:
+    barrier_close(h);
+fail_blocks:
     gc_summary_close(gc);
 fail_summary:
     gc_book_free(gc->book);
@@ -219,6 +223,7 @@ void gc_close(tri_heap *h)
     gc_stacks_close(gc);
     os_free(gc->worker_threads, (gc->nworkers + 1) * sizeof *gc->worker_threads);
     free_markers(gc);
+    barrier_close(gc->heap);
     gc_summary_close(gc);
     gc_book_free(gc->book);
     os_free(gc, sizeof *gc);

@@ -121,6 +121,15 @@ static void set_term(tri_heap *h, uint32_t term)
     atomic_store_explicit(&h->term, term, memory_order_seq_cst);
 }
 
+/* What mutators handed over belongs to their buffers: what they pushed before they acknowledged the round
+ * must be marked for it to be clean. Word by word, since a word that is marked already leaves it clean. */
+static void shade_blocks(tri_heap *h)
+{
+    for (barrier_block *b = barrier_take_blocks(h); b; b = barrier_give_back(h, b))
+        for (uint32_t i = 0; i < b->count; i++)
+            barrier_shade(h, b->words[i]);
+}
+
 /* One round. True: marking is complete, term is DONE. */
 static bool round_is_clean(struct gc *gc)
 {
@@ -134,6 +143,7 @@ static bool round_is_clean(struct gc *gc)
         return false;
     }
     gc_handshake(gc, GC_STEP_ROUND, gc->target);
+    shade_blocks(h);
     /* The queues first, then `active`: a marker that emptied one may not have come to DIRTY yet, but is
      * counted until it has. */
     if (!gc_mark_work_left(gc) && atomic_load_explicit(&gc->active, memory_order_seq_cst) == 1 &&
@@ -213,6 +223,7 @@ static void end(struct gc *gc)
     off.gen = gc->cycle + 1;
     off.h2 = gc->cycle;
     gc_handshake(gc, GC_STEP_H5, off);
+    barrier_discard_blocks(gc->heap);
     gc->stats.end_max = longest(gc);
     heap_sweep_begin(gc->heap);
 }

@@ -223,6 +223,8 @@ static void reset_markers(struct gc *gc)
         atomic_store(&w->head, 0);
         atomic_store(&w->tail, 0);
         atomic_store(&w->taken, false);
+        w->nfound = 0;
+        w->marked_bytes = 0;
     }
 }
 
@@ -237,6 +239,7 @@ int tri_restart(tri_heap *h)
     uint32_t gen = atomic_load(&h->sweepgen) + 2;
     heap_restart(h, gen, owner_is_mine);
     reset_markers(gc);
+    barrier_discard_blocks(h);
     gc->cycle = gen;
     gc->target = (gc_target){.gen = gen, .cycle = gen - 1, .h2 = gen - 1};
     for (gc_mutator *m = gc->mutators; m; m = m->next) {

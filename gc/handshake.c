@@ -61,7 +61,7 @@ static void perform(gc_mutator *m, gc_step step, uintptr_t sp, const void *ucont
         gc_stack_take(m, sp, ucontext);
         adopt_h2(m, gc);
         break;
-    case GC_STEP_ROUND: barrier_drain(m); break;
+    case GC_STEP_ROUND: barrier_yield_buffer(m); break;
     case GC_STEP_H5:
         barrier_turn(m, 0);
         m->nbuffer = 0;

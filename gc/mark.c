@@ -543,10 +543,24 @@ static void scan_span(gc_marker *w, heap_span *s)
     }
 }
 
+/* What mutators handed over. That is not progress in itself: a program that stores without pause always
+ * has some, most of it marked already. */
+static void take_blocks(gc_marker *w)
+{
+    tri_heap *h = w->gc->heap;
+    if (w->guest || !barrier_blocks_wait(h))
+        return;
+    barrier_note_work(h); /* as for a span, before anything is read */
+    for (barrier_block *b = barrier_take_blocks(h); b; b = barrier_give_back(h, b))
+        for (uint32_t i = 0; i < b->count; i++)
+            gc_mark_word(w, b->words[i]);
+}
+
 bool gc_mark_some(gc_marker *w, uint64_t spans)
 {
     bool any = false;
     for (; spans; spans--) {
+        take_blocks(w);
         heap_span *s = next_span(w);
         if (!s && w->nfound) {
             flush(w);

@@ -205,7 +205,7 @@ static void unlist(gc_mutator *m)
 {
     struct gc *gc = gc_of(m->heap);
     /* Nobody else would drain the buffer. From DONE on shading does nothing, which discards it. */
-    barrier_drain(m);
+    barrier_yield_buffer(m);
     if (m->snapshot && m->snapshot->count) {
         m->snapshot->next = gc->orphans;
         gc->orphans = m->snapshot;

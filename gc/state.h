@@ -139,7 +139,8 @@ struct gc {
     _Atomic int gogc;
     _Atomic uint64_t goal;
     double cons_mark;
-    uint64_t live_marked;
+    uint64_t live_marked; /* what the last cycle left, bytes */
+    uint64_t live_traced; /* of that, what it found by tracing; the rest was born while it marked */
     _Atomic uint64_t assist_bytes; /* live above which allocating mutators assist; UINT64_MAX: no */
     int64_t open_time, last_end, scavenge_next;
     _Atomic bool repace;

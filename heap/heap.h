@@ -221,6 +221,7 @@ struct tri_heap {
     struct heap_numbers *numbers;
     struct heap_types *types;
     struct heap_central *central;
+    struct barrier_blocks *blocks; /* barrier/handover.c */
 
     os_mutex caches_lock;
     heap_cache *caches;

@@ -87,4 +87,22 @@ static inline void **heap_stack_pop(heap_stack *s)
     }
 }
 
+/* All nodes at once, linked through their first words from the one pushed last; NULL: none. */
+static inline void **heap_stack_take_all(heap_stack *s)
+{
+    for (;;) {
+        AO_t tag = AO_load_acquire(&s->tag);
+        AO_t top = AO_load_acquire(&s->top);
+        if (!top)
+            return NULL;
+        if (heap_stack_swap(s, tag, top, 0)) {
+#if TRI_TSAN
+            for (void **at = (void **)top; at; at = (void **)*at)
+                HEAP_STACK_GET(at);
+#endif
+            return (void **)top;
+        }
+    }
+}
+
 #endif

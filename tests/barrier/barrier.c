@@ -31,6 +31,7 @@ static void close_marking(void)
 {
     self->pub.barrier = 0;
     self->nbuffer = 0;
+    barrier_discard_blocks(heap);
     atomic_store(&heap->term, TERM_DONE);
     atomic_store(&heap->grey, NULL);
     cr_assert_eq(tri_detach(heap), 0);
@@ -41,9 +42,20 @@ TestSuite(barrier, .init = open_marking, .fini = close_marking);
 
 #define BOTH (TRI_SHADE_OLD | TRI_SHADE_NEW)
 
+/* As the collector does when all have acknowledged a round. */
+static size_t shade_blocks(void)
+{
+    size_t words = 0;
+    for (barrier_block *b = barrier_take_blocks(heap); b; b = barrier_give_back(heap, b))
+        for (uint32_t i = 0; i < b->count; i++, words++)
+            barrier_shade(heap, b->words[i]);
+    return words;
+}
+
 static bool marked(const void *p)
 {
     heap_ref ref = {0};
+    shade_blocks();
     barrier_drain(self);
     cr_assert(heap_find(heap, (uintptr_t)p, &ref));
     return heap_is_marked(ref.span, ref.index);
@@ -143,7 +155,59 @@ Test(barrier, a_failed_compare_exchange_shades_no_old_value)
     cr_assert(!marked(old));
 }
 
-Test(barrier, a_full_buffer_is_drained_and_loses_nothing)
+static bool marked_already(const void *p)
+{
+    heap_ref ref = {0};
+    cr_assert(heap_find(heap, (uintptr_t)p, &ref));
+    return heap_is_marked(ref.span, ref.index);
+}
+
+/* Pushes the same word until the buffer was emptied so often. */
+static void fill_buffer(struct cell **slot, struct cell *p, int times)
+{
+    for (int i = 0; i < times * BARRIER_BUFFER + 1; i++)
+        tri_set(slot, p);
+}
+
+Test(barrier, a_full_buffer_is_handed_over_and_its_owner_marks_nothing)
+{
+    struct cell *holder = tri_new(&cell), *p = tri_new(&cell);
+    self->pub.barrier = TRI_SHADE_NEW;
+    fill_buffer(&holder->next, p, 3);
+    cr_assert_eq(self->nbuffer, 1);
+    cr_assert(!marked_already(p));
+    cr_assert_eq(shade_blocks(), 3 * BARRIER_BUFFER);
+    cr_assert(marked_already(p));
+}
+
+Test(barrier, a_full_buffer_is_drained_on_the_spot_when_no_block_is_left)
+{
+    struct cell *holder = tri_new(&cell), *p = tri_new(&cell), *q = tri_new(&cell);
+    self->pub.barrier = TRI_SHADE_NEW;
+    fill_buffer(&holder->next, p, 1);
+    self->nbuffer = 0;
+    while (barrier_hand_over(self))
+        ;
+    fill_buffer(&holder->next, q, 1);
+    cr_assert(marked_already(q));
+    cr_assert(!marked_already(p));
+    shade_blocks();
+    cr_assert(marked_already(p));
+    cr_assert(barrier_hand_over(self), "blocks that were given back can be used again");
+}
+
+Test(barrier, from_done_on_a_full_buffer_is_discarded)
+{
+    struct cell *holder = tri_new(&cell), *p = tri_new(&cell);
+    self->pub.barrier = TRI_SHADE_NEW;
+    atomic_store(&heap->term, TERM_DONE);
+    fill_buffer(&holder->next, p, 2);
+    atomic_store(&heap->term, TERM_OPEN);
+    cr_assert_eq(shade_blocks(), 0);
+    cr_assert(!marked_already(p));
+}
+
+Test(barrier, a_full_buffer_loses_nothing)
 {
     enum { N = 5 * BARRIER_BUFFER + 3 };
     struct cell **all = tri_new_array(&tri_pointers, N);
