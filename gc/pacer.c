@@ -1,14 +1,20 @@
 /* Pacing: when to start a cycle, how much help to ask for, when to return memory.
  *
- * The formulas are Go's (runtime/mgcpacer.go and proposals 44167, 48409): the goal is the marked heap
+ * The formulas are Go's (runtime/mgcpacer.go and proposals 44167, 48409): the goal is the live heap
  * plus GOGC percent of it and of the stacks; the trigger lies below the goal by the runway, what
- * the program is expected to allocate while the collector marks, and between 70 % and 95 % of the way
- * from the marked heap to the goal. A memory limit lowers the goal, unless the collector used more
- * than half of the CPU lately (the limiter: better to exceed the limit than to stop working).
+ * the program is expected to allocate while the collector marks, and between 50 % and 95 % of the way
+ * from what the last cycle left to the goal. A memory limit lowers the goal, unless the collector used
+ * more than half of the CPU lately (the limiter: better to exceed the limit than to stop working).
  *
- * What differs: allocation assists are the worst latency complaint of Go's users, so passing the goal
+ * What differs. Allocation assists are the worst latency complaint of Go's users, so passing the goal
  * makes a mutator pay at most a tenth of its time, and the soft goal may be exceeded by what it
  * allocates meanwhile; only the hard limit is never passed, which the page allocator enforces.
+ *
+ * Hence a program that allocates fast has, after a cycle, much that was born while it marked, and most
+ * of that is dead. Go counts it as live, which is near the truth where assists keep it small; here
+ * the goal would feed on it (1.6 GB/s into a heap of 60 MiB: goals of 500 MiB). So the goal is computed
+ * from what the cycle found by tracing. If more than the goal is left, the next cycle starts as
+ * soon as a little was allocated; it can tell the dead from the living.
  *
  * All of this runs on the collector's thread; setters only store atomics and wake it.
  */
@@ -39,7 +45,7 @@ static uint64_t goal_by_gogc(struct gc *gc, uint64_t stacks)
     int gogc = atomic_load_explicit(&gc->gogc, memory_order_relaxed);
     if (gogc < 0)
         return UINT64_MAX;
-    uint64_t goal = gc->live_marked + (gc->live_marked + stacks) / 100 * (uint64_t)gogc;
+    uint64_t goal = gc->live_traced + (gc->live_traced + stacks) / 100 * (uint64_t)gogc;
     uint64_t least = MIN_HEAP * (uint64_t)gogc / 100;
     return goal > least ? goal : least;
 }
@@ -81,8 +87,8 @@ void gc_pacer_update(struct gc *gc)
     if (goal < least)
         goal = least;
     uint64_t room = goal == UINT64_MAX ? 0 : goal - marked;
-    double runway = gc->cons_mark * (double)marked;
-    uint64_t low = marked + room / 10 * 7, high = marked + room / 20 * 19;
+    double runway = gc->cons_mark * (double)gc->live_traced;
+    uint64_t low = marked + room / 2, high = marked + room / 20 * 19;
     uint64_t trigger = goal == UINT64_MAX       ? UINT64_MAX
                        : runway >= (double)room ? low
                                                 : goal - (uint64_t)runway;
@@ -124,12 +130,23 @@ void gc_pacer_mark_done(struct gc *gc)
     atomic_store_explicit(&gc->assist_bytes, UINT64_MAX, memory_order_relaxed);
 }
 
+/* What this cycle marked by tracing, rather than at birth. */
+static uint64_t traced(struct gc *gc)
+{
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < gc->nmarkers; i++) {
+        bytes += gc->markers[i]->marked_bytes;
+        gc->markers[i]->marked_bytes = 0;
+    }
+    return bytes;
+}
+
 static void note_runway(struct gc *gc)
 {
     const gc_cycle_stats *s = &gc->stats;
     double allocated =
         s->live_at_done > s->live_before ? (double)(s->live_at_done - s->live_before) : 0;
-    double ratio = gc->live_marked ? allocated / (double)gc->live_marked : 0;
+    double ratio = gc->live_traced ? allocated / (double)gc->live_traced : 0;
     if (ratio > 4)
         ratio = 4;
     gc->cons_mark = (gc->cons_mark * 3 + ratio) / 4;
@@ -192,6 +209,9 @@ void gc_pacer_cycle_end(struct gc *gc)
     uint64_t live = atomic_load_explicit(&gc->heap->live, memory_order_relaxed);
     uint64_t since = live > s->live_at_done ? 0 : s->live_at_done - live;
     gc->live_marked = s->live_at_done - since;
+    gc->live_traced = traced(gc);
+    if (gc->live_traced > gc->live_marked)
+        gc->live_traced = gc->live_marked;
     note_runway(gc);
     note_limiter(gc, s->cpu_mark + s->cpu_assist, now - gc->last_end);
     gc->last_end = now;
