@@ -153,12 +153,13 @@ TRI_TYPE_TRACE(traced_type, struct traced, trace);
 Test(barrier_check_faultless, types_that_trace_themselves_are_left_alone)
 {
     struct traced *t = tri_new(&traced_type);
+    void **word = (void *)&t->n;
     tri_set(&t->pointer, t);
     t->n = (long)(uintptr_t)t;
     settle();
-    tri_set((void **)&t->n, NULL);
+    tri_set(word, NULL);
     t->n = (long)(uintptr_t)t;
-    tri_set((void **)&t->n, t);
+    tri_set(word, t);
     settle();
 }
 
