@@ -6,19 +6,30 @@
 // does not know why a call was made), random failure (not repeatable when threads interleave), and a
 // counter over all sites only (a new call anywhere shifts every test); the last is still available as "*".
 //
+// A site is named after its function and not its line: lines move with every edit above them, and a table of
+// sites (docs/errors.md) would never be true. That a name and function in two files would be one site to
+// the rules is left to a test, which finds no such pair.
+//
+// Rejected for the environment: an option of TRICOLOR. That is read when a heap is created, its items are
+// separated by the commas that separate rules, and programs that set their options themselves never look.
+//
 // The invariant: a site asks before it acts, so an injected failure is indistinguishable from a real one
 // that happened at once; and with no rule configured the only effect is a counter.
 
 #include "os/fault.h"
 
+#include "os/report.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifdef TRI_FAULTS
 
-enum { MAX_RULES = 16, MAX_NAME = 48 };
+enum { MAX_RULES = 16, MAX_NAME = 80, MAX_FULL = 160 };
 
 struct rule {
     char name[MAX_NAME]; // without the final *, if it is a prefix
@@ -64,9 +75,21 @@ static const struct {
     {"EADDRINUSE", EADDRINUSE},
 };
 
-static bool matches(const struct rule *r, const char *site)
+static void full_name(const struct os_fault_site *s, char *out)
 {
-    return r->prefix ? strncmp(r->name, site, strlen(r->name)) == 0 : strcmp(r->name, site) == 0;
+    if (s->nth > 1)
+        os_format(out, MAX_FULL, "%s@%s.%u", s->name, s->function, s->nth);
+    else
+        os_format(out, MAX_FULL, "%s@%s", s->name, s->function);
+}
+
+static bool matches(const struct rule *r, const struct os_fault_site *site)
+{
+    char full[MAX_FULL];
+    if (!r->prefix && strcmp(r->name, site->name) == 0)
+        return true;
+    full_name(site, full);
+    return r->prefix ? strncmp(r->name, full, strlen(r->name)) == 0 : strcmp(r->name, full) == 0;
 }
 
 int os_fault_ask(struct os_fault_site *site)
@@ -77,7 +100,7 @@ int os_fault_ask(struct os_fault_site *site)
     int error = 0;
     for (int i = 0; i < n; i++) {
         struct rule *r = &rules[i];
-        if (!matches(r, site->name))
+        if (!matches(r, site))
             continue;
         uint64_t call = atomic_fetch_add_explicit(&r->calls, 1, memory_order_relaxed) + 1;
         if (!error && (r->onwards ? call >= r->first : call == r->first))
@@ -165,21 +188,69 @@ int os_fault_configure(const char *spec)
     return 0;
 }
 
+static bool same_name(const struct os_fault_site *a, const struct os_fault_site *b)
+{
+    return strcmp(a->name, b->name) == 0 && strcmp(a->function, b->function) == 0;
+}
+
 void os_fault_sites(void (*fn)(void *arg, const char *site, uint64_t calls), void *arg)
 {
-    struct os_fault_site *begin = __start_os_fault_table, *end = __stop_os_fault_table;
-    for (struct os_fault_site *s = begin; s < end; s++) {
-        bool seen = false;
-        for (struct os_fault_site *t = begin; t < s && !seen; t++)
-            seen = strcmp(t->name, s->name) == 0;
-        if (seen)
-            continue;
-        uint64_t calls = 0;
-        for (struct os_fault_site *t = s; t < end; t++)
-            if (strcmp(t->name, s->name) == 0)
-                calls += __atomic_load_n(&t->calls, __ATOMIC_RELAXED);
-        fn(arg, s->name, calls);
+    for (struct os_fault_site *s = __start_os_fault_table; s < __stop_os_fault_table; s++) {
+        char full[MAX_FULL];
+        full_name(s, full);
+        fn(arg, full, __atomic_load_n(&s->calls, __ATOMIC_RELAXED));
     }
+}
+
+// ---- from the environment ----
+
+static char report_path[1024];
+
+static void report_site(void *arg, const char *site, uint64_t calls)
+{
+    char line[MAX_FULL + 32];
+    int n = os_format(line, sizeof line, "%s %llu\n", site, (unsigned long long)calls);
+    if (write(*(int *)arg, line, (size_t)n) != n)
+        os_print("tricolor: TRICOLOR_FAULTS: %s cannot be written\n", report_path);
+}
+
+static void report_sites(void)
+{
+    int fd = open(report_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        os_print("tricolor: TRICOLOR_FAULTS: %s cannot be opened\n", report_path);
+        return;
+    }
+    os_fault_sites(report_site, &fd);
+    close(fd);
+}
+
+// The rest of the text behind  report=FILE , or the text.
+static const char *take_report(const char *text)
+{
+    static const char key[] = "report=";
+    if (strncmp(text, key, sizeof key - 1) != 0)
+        return text;
+    text += sizeof key - 1;
+    size_t n = strcspn(text, ",");
+    if (n == 0 || n >= sizeof report_path)
+        os_fatal("TRICOLOR_FAULTS: report=FILE needs a path of 1 to %zu bytes",
+                 sizeof report_path - 1);
+    memcpy(report_path, text, n);
+    if (atexit(report_sites))
+        os_fatal("TRICOLOR_FAULTS: no memory");
+    return text + n + (text[n] == ',');
+}
+
+// Before other constructors, whose calls can then fail, too.
+__attribute__((constructor(101))) static void number_sites_and_read_rules(void)
+{
+    for (struct os_fault_site *s = __start_os_fault_table; s < __stop_os_fault_table; s++)
+        for (struct os_fault_site *t = __start_os_fault_table; t < __stop_os_fault_table; t++)
+            s->nth += t->line < s->line && same_name(s, t);
+    const char *text = getenv("TRICOLOR_FAULTS");
+    if (text && os_fault_configure(take_report(text)))
+        os_fatal("TRICOLOR_FAULTS: \"%s\" is not understood", text);
 }
 
 #else

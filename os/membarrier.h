@@ -10,7 +10,7 @@
 int os_membarrier_init(void);
 
 // After a successful os_membarrier_init(). Half a microsecond where few threads run, and an interruption
-// of each processor that runs one.
-void os_membarrier(void);
+// of each processor that runs one. -ENOMEM: the kernel was short of memory, there was no barrier.
+int os_membarrier(void);
 
 #endif

@@ -14,6 +14,7 @@
 #include "os/report.h"
 
 #include "os/assert.h"
+#include "os/fault.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -189,7 +190,7 @@ static void write_all(const char *p, size_t n)
 {
     int saved = errno;
     while (n) {
-        ssize_t done = write(STDERR_FILENO, p, n);
+        ssize_t done = os_fault_here("report.write") ? -1 : write(STDERR_FILENO, p, n);
         if (done < 0 && errno != EINTR)
             break;
         if (done > 0) {

@@ -3,6 +3,8 @@
 #ifndef OS_THREAD_H
 #define OS_THREAD_H
 
+#include "os/fault.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -121,5 +123,12 @@ void os_thread_sharp_timers(void);
 // about `ns` (100 us to 100 ms) instead of the default of some milliseconds, so that whoever it displaces
 // is back soon. Its share stays the same. Kernels before 6.12 ignore it. Failure is harmless.
 void os_thread_slices(int64_t ns);
+
+#ifdef TRI_FAULTS
+#define os_futex_wait(w, expected, timeout_ns) \
+    os_fault_or("futex.wait", os_futex_wait(w, expected, timeout_ns))
+#define os_thread_start(t, fn, arg, name, stack_size) \
+    os_fault_or("thread.create", os_thread_start(t, fn, arg, name, stack_size))
+#endif
 
 #endif

@@ -15,6 +15,8 @@
 #ifndef OS_VM_H
 #define OS_VM_H
 
+#include "os/fault.h"
+
 #include <stddef.h>
 
 // The size of the smallest page, a power of two. Async-signal-safe after the first call.
@@ -28,8 +30,11 @@ void *os_reserve(size_t size, size_t align);
 // mostly never touched. Reads as zero.
 void *os_reserve_rw(size_t size, size_t align);
 
-// Ends a reservation, or a whole part of one. What was there is gone.
+// Ends a reservation, or a whole part of one. What was there is gone. The system may refuse (cutting a hole
+// takes one more mapping): the address space is then lost, but not the memory, and nobody can use it by
+// mistake.
 void os_unreserve(void *p, size_t size);
+void os_unreserve_refused(void *p, size_t size); // what is left to do then
 
 // Makes reserved memory readable and writable. It reads as zero until it is written. Idempotent.
 int os_commit(void *p, size_t size);
@@ -63,5 +68,20 @@ size_t os_memory_total(void);
 
 // How much address space the process may map (RLIMIT_AS), SIZE_MAX if unlimited.
 size_t os_address_limit(void);
+
+#ifdef TRI_FAULTS
+#define os_reserve(size, align) (os_fault_here("vm.reserve") ? NULL : os_reserve(size, align))
+#define os_reserve_rw(size, align) \
+    (os_fault_here("vm.reserve_rw") ? NULL : os_reserve_rw(size, align))
+#define os_unreserve(p, size) \
+    (os_fault_here("vm.unreserve") ? os_unreserve_refused(p, size) : os_unreserve(p, size))
+#define os_commit(p, size)   os_fault_or("vm.commit", os_commit(p, size))
+#define os_huge(p, size)     os_fault_or("vm.huge", os_huge(p, size))
+#define os_no_huge(p, size)  os_fault_or("vm.no_huge", os_no_huge(p, size))
+#define os_release(p, size)  os_fault_or("vm.release", os_release(p, size))
+#define os_populate(p, size) os_fault_or("vm.populate", os_populate(p, size))
+#define os_guard(p, size)    os_fault_or("vm.guard", os_guard(p, size))
+#define os_unguard(p, size)  os_fault_or("vm.unguard", os_unguard(p, size))
+#endif
 
 #endif

@@ -132,9 +132,9 @@ static bool take_from(sched_m *m, sched_p *p)
     if (!atomic_compare_exchange_strong_explicit(&m->lost, &own, SCHED_TAKING, memory_order_relaxed,
                                                  memory_order_relaxed))
         return false;
-    os_membarrier(); /* pairs with sched_enter(); see the essay */
+    bool ordered = os_membarrier() == 0; /* pairs with sched_enter(); see the essay */
     /* It may run another P by now: p->m is cleared by an M that gives p up, in the runtime. */
-    bool outside = __atomic_load_n(&m->mu->pub.in_runtime, __ATOMIC_ACQUIRE) == 0 &&
+    bool outside = ordered && __atomic_load_n(&m->mu->pub.in_runtime, __ATOMIC_ACQUIRE) == 0 &&
                    atomic_load_explicit(&p->m, memory_order_relaxed) == m;
     if (outside)
         atomic_store_explicit(&p->m, NULL, memory_order_relaxed);

@@ -14,6 +14,7 @@
 
 #include "os/linux/cgroup.h"
 
+#include "os/fault.h"
 #include "os/report.h"
 
 #include <fcntl.h>
@@ -23,12 +24,13 @@
 
 static bool read_file(const char *path, char *buf, size_t size)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = os_fault_here("cgroup.open") ? -1 : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
     size_t used = 0;
     ssize_t n;
-    while (used < size - 1 && (n = read(fd, buf + used, size - 1 - used)) > 0)
+    while (used < size - 1 && !os_fault_here("cgroup.read") &&
+           (n = read(fd, buf + used, size - 1 - used)) > 0)
         used += (size_t)n;
     close(fd);
     buf[used] = 0;
@@ -59,9 +61,9 @@ void os_cgroup_each(const char *file, bool (*fn)(const char *text, void *arg), v
     char group[1024], path[1280], text[256];
     if (!own_group(group, sizeof group))
         return;
-    const char *mount = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0
-                            ? "/sys/fs/cgroup"
-                            : "/sys/fs/cgroup/unified";
+    bool only =
+        !os_fault_here("cgroup.access") && access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0;
+    const char *mount = only ? "/sys/fs/cgroup" : "/sys/fs/cgroup/unified";
     for (;;) {
         os_format(path, sizeof path, "%s%s/%s", mount, group, file);
         if (read_file(path, text, sizeof text) && !fn(text, arg))

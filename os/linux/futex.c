@@ -28,11 +28,8 @@
 // Pauses take 10 to 50 ns by processor; about 2 us together.
 enum { SPINS = 60 };
 
-int os_futex_wait(_Atomic uint32_t *w, uint32_t expected, int64_t timeout_ns)
+int(os_futex_wait)(_Atomic uint32_t *w, uint32_t expected, int64_t timeout_ns)
 {
-    int e = os_fault_error("futex.wait");
-    if (e)
-        return e;
     struct timespec t, *tp = NULL;
     if (timeout_ns >= 0) {
         t.tv_sec = (time_t)(timeout_ns / 1000000000);
@@ -40,7 +37,7 @@ int os_futex_wait(_Atomic uint32_t *w, uint32_t expected, int64_t timeout_ns)
         tp = &t;
     }
     int saved = errno;
-    e = syscall(SYS_futex, w, FUTEX_WAIT_PRIVATE, expected, tp, NULL, 0) == 0 ? 0 : -errno;
+    int e = syscall(SYS_futex, w, FUTEX_WAIT_PRIVATE, expected, tp, NULL, 0) == 0 ? 0 : -errno;
     errno = saved;
     return e;
 }
@@ -67,9 +64,9 @@ __attribute__((noinline, cold)) void os_mutex_lock_slow(os_mutex *m)
     }
     // Acquire pairs with the release in os_mutex_unlock.
     while (atomic_exchange_explicit(&m->word, 2, memory_order_acquire) != 0) {
-        // Not os_futex_wait: a lock has no failure to inject.
         int saved = errno;
-        syscall(SYS_futex, &m->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+        if (!os_fault_here("futex.lock"))
+            syscall(SYS_futex, &m->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
         errno = saved;
     }
 }

@@ -9,7 +9,6 @@
 
 #include "os/membarrier.h"
 
-#include "os/assert.h"
 #include "os/fault.h"
 
 #include <errno.h>
@@ -30,8 +29,10 @@ int os_membarrier_init(void)
     return syscall(SYS_membarrier, CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0 ? 0 : -ENOSYS;
 }
 
-void os_membarrier(void)
+int os_membarrier(void)
 {
-    long r = syscall(SYS_membarrier, CMD_PRIVATE_EXPEDITED, 0, 0);
-    TRI_CHECK(r == 0, "membarrier works once it is registered");
+    int e = os_fault_error("membarrier.run");
+    if (e)
+        return e;
+    return syscall(SYS_membarrier, CMD_PRIVATE_EXPEDITED, 0, 0) == 0 ? 0 : -errno;
 }

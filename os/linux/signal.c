@@ -76,17 +76,14 @@ static int place(struct guest *g, void (*handler)(int, siginfo_t *, void *))
 {
     if (g->placed)
         return 0;
-    int e = os_fault_error("signal.install");
-    if (e)
-        return e;
-    if (sigaction(g->sig, NULL, &g->previous) != 0)
+    if (os_fault_here("signal.previous") || sigaction(g->sig, NULL, &g->previous) != 0)
         return -errno;
     struct sigaction sa;
     memset(&sa, 0, sizeof sa);
     sa.sa_sigaction = handler;
     sa.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
     fill_all(&sa.sa_mask);
-    if (sigaction(g->sig, &sa, NULL) != 0)
+    if (os_fault_here("signal.install") || sigaction(g->sig, &sa, NULL) != 0)
         return -errno;
     g->placed = true;
     return 0;
@@ -96,11 +93,11 @@ static int place(struct guest *g, void (*handler)(int, siginfo_t *, void *))
 static void displace(struct guest *g, void (*handler)(int, siginfo_t *, void *))
 {
     struct sigaction now;
-    if (!g->placed || sigaction(g->sig, NULL, &now) != 0)
+    if (!g->placed || os_fault_here("signal.look") || sigaction(g->sig, NULL, &now) != 0)
         return;
     if (!(now.sa_flags & SA_SIGINFO) || now.sa_sigaction != handler)
         return;
-    if (sigaction(g->sig, &g->previous, NULL) == 0)
+    if (!os_fault_here("signal.remove") && sigaction(g->sig, &g->previous, NULL) == 0)
         g->placed = false;
 }
 
@@ -154,10 +151,8 @@ void os_handshake_uninstall(void)
 
 int os_handshake_send(int tid)
 {
-    int e = os_fault_error("signal.send");
-    if (e)
-        return e;
     int saved = errno;
+    int e = 0;
     siginfo_t si;
     memset(&si, 0, sizeof si);
     si.si_signo = OS_SIG_HANDSHAKE;
@@ -165,7 +160,8 @@ int os_handshake_send(int tid)
     si.si_pid = getpid();
     si.si_uid = getuid();
     si.si_value.sival_ptr = &cookie;
-    if (syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, OS_SIG_HANDSHAKE, &si) != 0) {
+    if (os_fault_here("signal.send") ||
+        syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, OS_SIG_HANDSHAKE, &si) != 0) {
         e = -errno;
         // A filter that forbids it: a plain signal does, at the price of chaining it.
         if (e == -EPERM || e == -ENOSYS)
@@ -280,11 +276,9 @@ int os_altstack_enter(void)
         altstack.depth++;
         return 0;
     }
-    int e = os_fault_error("signal.altstack");
-    if (e)
-        return e;
+    int e = 0;
     stack_t st;
-    if (sigaltstack(NULL, &st) != 0)
+    if (os_fault_here("signal.altstack") || sigaltstack(NULL, &st) != 0)
         return -errno;
     if (!(st.ss_flags & SS_DISABLE)) {
         altstack.base = NULL;
@@ -304,7 +298,7 @@ int os_altstack_enter(void)
     if (e)
         goto fail;
     st = (stack_t){.ss_sp = base + page, .ss_size = size};
-    if (sigaltstack(&st, NULL) != 0) {
+    if (os_fault_here("signal.altstack_set") || sigaltstack(&st, NULL) != 0) {
         e = -errno;
         goto fail;
     }
@@ -323,12 +317,15 @@ void os_altstack_leave(void)
     if (altstack.depth == 0 || --altstack.depth > 0 || !altstack.base)
         return;
     stack_t st;
+    bool in_use = os_fault_here("signal.altstack_look") || sigaltstack(NULL, &st) != 0;
     // Somebody may have given the thread another one since; theirs stays.
-    if (sigaltstack(NULL, &st) == 0 && st.ss_sp == altstack.base + os_page_size()) {
+    if (!in_use && st.ss_sp == altstack.base + os_page_size()) {
         st = (stack_t){.ss_flags = SS_DISABLE};
-        sigaltstack(&st, NULL);
+        in_use = os_fault_here("signal.altstack_end") || sigaltstack(&st, NULL) != 0;
     }
-    os_unreserve(altstack.base, altstack.size);
+    // Rather lost than unmapped under a handler.
+    if (!in_use)
+        os_unreserve(altstack.base, altstack.size);
     altstack.base = NULL;
 }
 

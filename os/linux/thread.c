@@ -52,18 +52,16 @@ static int set_stack_size(pthread_attr_t *attr, size_t size)
     if (size == 0)
         return 0;
     size_t page = os_page_size();
-    size_t least = (size_t)sysconf(_SC_THREAD_STACK_MIN);
-    if (size < least)
-        size = least;
-    return pthread_attr_setstacksize(attr, (size + page - 1) & ~(page - 1));
+    long least = sysconf(_SC_THREAD_STACK_MIN);
+    if (least > 0 && size < (size_t)least)
+        size = (size_t)least;
+    int e = -os_fault_error("thread.stack_size");
+    return e ? e : pthread_attr_setstacksize(attr, (size + page - 1) & ~(page - 1));
 }
 
-int os_thread_start(os_thread *t, void (*fn)(void *), void *arg, const char *name,
-                    size_t stack_size)
+int(os_thread_start)(os_thread *t, void (*fn)(void *), void *arg, const char *name,
+                     size_t stack_size)
 {
-    int e = os_fault_error("thread.create");
-    if (e)
-        return e;
     struct start *s = os_alloc(sizeof *s);
     if (!s)
         return -ENOMEM;
@@ -74,13 +72,17 @@ int os_thread_start(os_thread *t, void (*fn)(void *), void *arg, const char *nam
 
     pthread_attr_t attr;
     pthread_t handle;
-    e = pthread_attr_init(&attr);
+    int e = -os_fault_error("thread.attributes");
+    if (!e)
+        e = pthread_attr_init(&attr);
     if (e)
         goto no_attr;
     e = set_stack_size(&attr, stack_size);
     if (e)
         goto no_thread;
-    e = pthread_create(&handle, &attr, thread_main, s);
+    e = -os_fault_error("thread.pthread_create");
+    if (!e)
+        e = pthread_create(&handle, &attr, thread_main, s);
     if (e)
         goto no_thread;
     pthread_attr_destroy(&attr);
@@ -116,10 +118,12 @@ struct sched_attributes {
 void os_thread_slices(int64_t ns)
 {
     struct sched_attributes a = {.size = sizeof a};
-    if (syscall(SYS_sched_getattr, 0, &a, sizeof a, 0) != 0 || a.policy != SCHED_OTHER)
+    if (os_fault_here("thread.get_slices") || syscall(SYS_sched_getattr, 0, &a, sizeof a, 0) != 0 ||
+        a.policy != SCHED_OTHER)
         return;
     a.runtime = (uint64_t)ns;
-    syscall(SYS_sched_setattr, 0, &a, 0);
+    if (!os_fault_here("thread.set_slices"))
+        syscall(SYS_sched_setattr, 0, &a, 0);
 }
 
 int os_thread_tid(void)
@@ -130,7 +134,9 @@ int os_thread_tid(void)
 int os_thread_signal(int tid, int sig)
 {
     int saved = errno;
-    int e = syscall(SYS_tgkill, getpid(), tid, sig) == 0 ? 0 : -errno;
+    int e = os_fault_error("signal.tgkill");
+    if (!e && syscall(SYS_tgkill, getpid(), tid, sig) != 0)
+        e = -errno;
     errno = saved;
     return e;
 }
@@ -158,12 +164,12 @@ int os_stack_bounds(void **lo, void **hi)
 static int affinity_count(void)
 {
     for (size_t bits = 1024; bits <= 1 << 20; bits *= 4) {
-        cpu_set_t *set = CPU_ALLOC(bits);
+        cpu_set_t *set = os_fault_here("affinity.alloc") ? NULL : CPU_ALLOC(bits);
         if (!set)
             break;
         size_t size = CPU_ALLOC_SIZE(bits);
         CPU_ZERO_S(size, set);
-        int ok = sched_getaffinity(0, size, set) == 0;
+        int ok = !os_fault_here("affinity.get") && sched_getaffinity(0, size, set) == 0;
         int n = ok ? CPU_COUNT_S(size, set) : 0;
         CPU_FREE(set);
         if (ok && n > 0)
@@ -171,7 +177,7 @@ static int affinity_count(void)
         if (errno != EINVAL)
             break;
     }
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    long n = os_fault_here("affinity.online") ? -1 : sysconf(_SC_NPROCESSORS_ONLN);
     return n > 0 ? (int)n : 1;
 }
 
@@ -214,19 +220,18 @@ void os_sleep_ns(int64_t ns)
     if (__builtin_add_overflow(until.tv_sec, sec, &until.tv_sec))
         until.tv_sec = (time_t)INT64_MAX;
     until.tv_nsec = nsec % 1000000000;
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR) {}
+    while (os_fault_here("thread.sleep") ||
+           clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR) {}
 }
 
 int os_thread_priority_low(void)
 {
-    int e = os_fault_error("thread.priority");
-    if (e)
-        return e;
+    int e = 0;
     struct sched_param p = {0};
-    if (sched_setscheduler(0, SCHED_BATCH, &p) != 0)
+    if (os_fault_here("thread.priority") || sched_setscheduler(0, SCHED_BATCH, &p) != 0)
         e = -errno;
     // Here 0 is the calling thread, not the process: Linux keeps a nice value per thread.
-    if (setpriority(PRIO_PROCESS, 0, 5) != 0 && !e)
+    if ((os_fault_here("thread.nice") || setpriority(PRIO_PROCESS, 0, 5) != 0) && !e)
         e = -errno;
     return e;
 }

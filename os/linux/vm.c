@@ -76,53 +76,48 @@ static void *reserve(size_t size, size_t align, int prot)
     char *p = map(size, prot);
     if (!p || ((uintptr_t)p & (align - 1)) == 0)
         return p;
-    munmap(p, size);
+    os_unreserve(p, size);
 
     size_t slack = align - page;
     if (size > SIZE_MAX - slack) {
         errno = ENOMEM;
         return NULL;
     }
-    p = map(size + slack, prot);
+    p = os_fault_here("vm.map_aligned") ? NULL : map(size + slack, prot);
     if (!p)
         return NULL;
     size_t before = (size_t)(-(uintptr_t)p & (align - 1));
     if (before)
-        munmap(p, before);
+        os_unreserve(p, before);
     if (slack - before)
-        munmap(p + before + size, slack - before);
+        os_unreserve(p + before + size, slack - before);
     return p + before;
 }
 
-void *os_reserve(size_t size, size_t align)
+void *(os_reserve)(size_t size, size_t align)
 {
-    if (os_fault_here("vm.reserve"))
-        return NULL;
     return reserve(size, align, PROT_NONE);
 }
 
-void *os_reserve_rw(size_t size, size_t align)
+void *(os_reserve_rw)(size_t size, size_t align)
 {
-    if (os_fault_here("vm.reserve_rw"))
-        return NULL;
     return reserve(size, align, PROT_READ | PROT_WRITE);
 }
 
-void os_unreserve(void *p, size_t size)
+void os_unreserve_refused(void *p, size_t size)
 {
-    if (munmap(p, size) == 0)
-        return;
-    // Cutting a hole needs one more mapping and can fail. The address space is then lost, but not the
-    // memory, and nobody can use it by mistake.
     madvise(p, size, MADV_DONTNEED);
     mprotect(p, size, PROT_NONE);
 }
 
-int os_commit(void *p, size_t size)
+void(os_unreserve)(void *p, size_t size)
 {
-    int e = os_fault_error("vm.commit");
-    if (e)
-        return e;
+    if (munmap(p, size) != 0)
+        os_unreserve_refused(p, size);
+}
+
+int(os_commit)(void *p, size_t size)
+{
     return mprotect(p, size, PROT_READ | PROT_WRITE) == 0 ? 0 : -errno;
 }
 
@@ -130,43 +125,35 @@ int os_commit(void *p, size_t size)
 static int advise(void *p, size_t size, int advice)
 {
     for (int tries = 0;; tries++) {
-        if (madvise(p, size, advice) == 0)
+        if (!os_fault_here("vm.advise") && madvise(p, size, advice) == 0)
             return 0;
         if ((errno != EAGAIN && errno != EINTR) || tries == 16)
             return -errno;
     }
 }
 
-int os_huge(void *p, size_t size)
+int(os_huge)(void *p, size_t size)
 {
-    int e = os_fault_error("vm.huge");
-    return e ? e : advise(p, size, MADV_HUGEPAGE);
+    return advise(p, size, MADV_HUGEPAGE);
 }
 
-int os_no_huge(void *p, size_t size)
+int(os_no_huge)(void *p, size_t size)
 {
-    int e = os_fault_error("vm.no_huge");
-    return e ? e : advise(p, size, MADV_NOHUGEPAGE);
+    return advise(p, size, MADV_NOHUGEPAGE);
 }
 
-int os_release(void *p, size_t size)
+int(os_release)(void *p, size_t size)
 {
-    int e = os_fault_error("vm.release");
-    if (e)
-        return e;
-    e = advise(p, size, MADV_DONTNEED);
+    int e = advise(p, size, MADV_DONTNEED);
     // Refused for memory that the program locked with mlockall.
     if (e == -EINVAL)
         e = advise(p, size, ADVICE_DONTNEED_LOCKED);
     return e;
 }
 
-int os_populate(void *p, size_t size)
+int(os_populate)(void *p, size_t size)
 {
-    int e = os_fault_error("vm.populate");
-    if (e)
-        return e;
-    e = os_fault_error("vm.populate_write");
+    int e = os_fault_error("vm.populate_write");
     if (!e)
         e = advise(p, size, ADVICE_POPULATE_WRITE);
     if (e != -EINVAL)
@@ -186,13 +173,13 @@ static bool marks_work(void)
     int known = atomic_load_explicit(&cached, memory_order_relaxed);
     if (__builtin_expect(known == UNKNOWN, 0)) {
         size_t page = os_page_size();
-        char *p = map(page, PROT_READ | PROT_WRITE);
+        char *p = os_fault_here("vm.map_probe") ? NULL : map(page, PROT_READ | PROT_WRITE);
         if (!p)
             return false;
         *(volatile char *)p = 1;
         bool ok = advise(p, page, ADVICE_GUARD_INSTALL) == 0 &&
                   advise(p, page, ADVICE_GUARD_REMOVE) == 0 && *(volatile char *)p == 0;
-        munmap(p, page);
+        os_unreserve(p, page);
         known = ok ? YES : NO;
         atomic_store_explicit(&cached, known, memory_order_relaxed);
     }
@@ -202,55 +189,52 @@ static bool marks_work(void)
 // Set once a guard had to be made with mprotect: taking one away must then undo that as well.
 static _Atomic bool guards_by_protection;
 
-int os_guard(void *p, size_t size)
+int(os_guard)(void *p, size_t size)
 {
-    int e = os_fault_error("vm.guard");
-    if (e)
-        return e;
-    e = os_fault_error("vm.guard_install");
+    int e = os_fault_error("vm.guard_install");
     if (!e)
         e = !marks_work() ? -EINVAL : advise(p, size, ADVICE_GUARD_INSTALL);
     if (e != -EINVAL)
         return e;
     atomic_store_explicit(&guards_by_protection, true, memory_order_relaxed);
-    if (mprotect(p, size, PROT_NONE) != 0)
+    if (os_fault_here("vm.guard_protect") || mprotect(p, size, PROT_NONE) != 0)
         return -errno;
     // The contents are lost in the other case, so they are lost in this one.
     advise(p, size, MADV_DONTNEED);
     return 0;
 }
 
-int os_unguard(void *p, size_t size)
+int(os_unguard)(void *p, size_t size)
 {
-    int e = os_fault_error("vm.unguard");
-    if (e)
-        return e;
-    e = os_fault_error("vm.guard_remove");
+    int e = os_fault_error("vm.guard_remove");
     if (!e)
         e = !marks_work() ? -EINVAL : advise(p, size, ADVICE_GUARD_REMOVE);
     if (e && e != -EINVAL)
         return e;
     // Relaxed is enough: whoever takes a guard away learnt of it after it was made.
-    if (e || atomic_load_explicit(&guards_by_protection, memory_order_relaxed))
-        return mprotect(p, size, PROT_READ | PROT_WRITE) == 0 ? 0 : -errno;
+    if (!e && !atomic_load_explicit(&guards_by_protection, memory_order_relaxed))
+        return 0;
+    if (os_fault_here("vm.guard_unprotect") || mprotect(p, size, PROT_READ | PROT_WRITE) != 0)
+        return -errno;
     return 0;
 }
 
 size_t os_resident(const void *p, size_t size)
 {
-    enum { PIECE = 4096 };
+    enum { PIECE = 4096, TRIES = 16 };
     unsigned char present[PIECE];
     size_t page = os_page_size();
     uintptr_t at = (uintptr_t)p & ~(uintptr_t)(page - 1);
     uintptr_t end = ((uintptr_t)p + size + page - 1) & ~(uintptr_t)(page - 1);
     size_t pages = 0;
     size_t piece = PIECE;
+    int refusals = 0;
 
     while (at < end) {
         size_t n = (end - at) / page;
         if (n > piece)
             n = piece;
-        if (mincore((void *)at, n * page, present) == 0) {
+        if (!os_fault_here("vm.resident") && mincore((void *)at, n * page, present) == 0) {
             for (size_t i = 0; i < n; i++)
                 pages += present[i] & 1;
             at += n * page;
@@ -260,7 +244,7 @@ size_t os_resident(const void *p, size_t size)
             piece = n / 2;
         } else if (errno == ENOMEM) {
             at += page;
-        } else if (errno != EAGAIN) {
+        } else if (errno != EAGAIN || ++refusals == TRIES) {
             break;
         }
     }
@@ -270,10 +254,10 @@ size_t os_resident(const void *p, size_t size)
 size_t os_rss(void)
 {
     char text[128];
-    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    int fd = os_fault_here("rss.open") ? -1 : open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return 0;
-    ssize_t n = read(fd, text, sizeof text - 1);
+    ssize_t n = os_fault_here("rss.read") ? -1 : read(fd, text, sizeof text - 1);
     close(fd);
     if (n <= 0)
         return 0;
@@ -302,7 +286,8 @@ static bool lower_limit(const char *text, void *arg)
 
 size_t os_memory_total(void)
 {
-    uint64_t least = (uint64_t)sysconf(_SC_PHYS_PAGES) * os_page_size();
+    long phys = os_fault_here("vm.phys_pages") ? -1 : sysconf(_SC_PHYS_PAGES);
+    uint64_t least = phys > 0 ? (uint64_t)phys * os_page_size() : SIZE_MAX;
     os_cgroup_each("memory.max", lower_limit, &least);
     return (size_t)least;
 }
@@ -310,7 +295,8 @@ size_t os_memory_total(void)
 size_t os_address_limit(void)
 {
     struct rlimit r;
-    if (getrlimit(RLIMIT_AS, &r) != 0 || r.rlim_cur == RLIM_INFINITY)
+    if (os_fault_here("vm.address_limit") || getrlimit(RLIMIT_AS, &r) != 0 ||
+        r.rlim_cur == RLIM_INFINITY)
         return SIZE_MAX;
     return (size_t)r.rlim_cur;
 }
