@@ -177,7 +177,7 @@ static void on_signal(void *ucontext)
 
 int gc_signals_open(void)
 {
-    return os_handshake_install(on_signal);
+    return gc_resource_error(os_handshake_install(on_signal));
 }
 
 void gc_signals_close(void)

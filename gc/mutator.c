@@ -159,7 +159,7 @@ int gc_attach(tri_heap *h, gc_stack *stack, gc_mutator **out)
         err = -ENOMEM;
         goto fail_snapshot;
     }
-    if (gc->signals && (err = os_altstack_enter()))
+    if (gc->signals && (err = gc_resource_error(os_altstack_enter())))
         goto fail_altstack;
     m->heap = h;
     m->tid = os_thread_tid();

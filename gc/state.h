@@ -5,6 +5,7 @@
 #include "gc/gc.h"
 #include "gc/scan.h"
 #include "os/signal.h"
+#include <errno.h>
 
 /* What a handshake asks each mutator to do; design: docs/cycle.md. */
 typedef enum gc_step {
@@ -169,6 +170,12 @@ static inline struct gc *gc_of(tri_heap *h)
 void gc_handshake(struct gc *gc, gc_step step, gc_target target);
 void gc_acknowledge(gc_mutator *m, uintptr_t sp, const void *ucontext);
 int gc_signals_open(void);
+/* What the public functions say of a system that refuses: no memory, or something else that may work at
+ * another time; which call it was is told by tests with faults, not by an error code. */
+static inline int gc_resource_error(int err)
+{
+    return !err || err == -ENOMEM ? err : -EAGAIN;
+}
 void gc_signals_close(void);
 
 /* mutator.c */

@@ -71,6 +71,14 @@ void gc_verify_close(struct gc *gc)
 
 /* ---- clearing dead stack ------------------------------------------------------------------------------ */
 
+/* The lower part of the main thread's stack may not be mapped yet: the system then says that memory is
+ * missing, after it has done so for the rest. */
+static bool give_back(uintptr_t lo, uintptr_t hi)
+{
+    int err = os_release((void *)lo, hi - lo);
+    return !err || err == -ENOMEM;
+}
+
 /* Whole pages go back to the system, which is cheaper than touching them. */
 __attribute__((no_sanitize("address", "thread"))) void gc_verify_clear_dead(uintptr_t lo,
                                                                             uintptr_t hi)
@@ -78,9 +86,7 @@ __attribute__((no_sanitize("address", "thread"))) void gc_verify_clear_dead(uint
     if (hi <= lo)
         return;
     uintptr_t page = hi & ~(uintptr_t)(os_page_size() - 1);
-    if (page > lo)
-        os_release((void *)lo, page - lo);
-    else
+    if (page <= lo || !give_back(lo, page))
         page = lo;
     for (volatile uintptr_t *p = (volatile uintptr_t *)page; (uintptr_t)p < hi; p++)
         *p = 0;
@@ -109,9 +115,7 @@ TRI_NOINLINE void gc_verify_clear_below(gc_mutator *m)
         return;
     /* Whole pages by a system call, whose frames are in those that are left. */
     uintptr_t page = (here & ~(uintptr_t)(os_page_size() - 1)) - os_page_size();
-    if (page > s->lo)
-        os_release((void *)s->lo, page - s->lo);
-    clear_below_here(page > s->lo ? page : s->lo);
+    clear_below_here(page > s->lo && give_back(s->lo, page) ? page : s->lo);
 }
 
 /* ---- the report ------------------------------------------------------------------------------------------ */
@@ -292,6 +296,15 @@ static void release_all(struct gc *gc)
     os_futex_wake(&gc->verify_stop, 1 << 20);
 }
 
+/* Bits that the system does not take away would hide those objects from the next walk. */
+static void forget(gc_verifier *v)
+{
+    bool gone = os_release(v->seen, v->seen_size) == 0;
+    for (uint64_t i = 0; i < v->tail && !gone; i++)
+        v->seen[(v->queue[i].object - v->heap->base) / 64] = 0;
+    os_release(v->queue, (v->tail * sizeof(entry) + 4095) & ~(size_t)4095);
+}
+
 void gc_verify(struct gc *gc)
 {
     gc_verifier *v = gc->verifier;
@@ -302,8 +315,7 @@ void gc_verify(struct gc *gc)
     gc_collector_lock(gc);
     v->tail = 0;
     walk_all(gc, v);
-    os_release(v->queue, (v->tail * sizeof(entry) + 4095) & ~(size_t)4095);
-    os_release(v->seen, v->seen_size);
+    forget(v);
     release_all(gc);
     gc_collector_unlock(gc);
     os_mutex_unlock(&gc->roots_lock);

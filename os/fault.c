@@ -51,6 +51,7 @@ static const struct {
     int error;
 } error_names[] = {
     {"EPERM", EPERM},
+    {"ENOENT", ENOENT},
     {"EINTR", EINTR},
     {"EIO", EIO},
     {"EBADF", EBADF},

@@ -337,6 +337,8 @@ struct sched {
     _Atomic int64_t monitor_until; /* when it wakes next */
     _Atomic bool monitor_deep;     /* it sleeps without end, since nothing runs */
     _Atomic bool monitor_quit;
+    _Atomic int64_t unstarted_since; /* 0, or since when no thread could be started, and why */
+    _Atomic int unstarted_error;
     _Atomic uint32_t demotions; /* ever */
 
     /* All Ms ever started; grows under the lock until `stopping` is set, which is done under it. */

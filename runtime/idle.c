@@ -33,6 +33,7 @@
  * Invariant: nidle is the length of the idle list; a P in it has an empty queue, unless a submitter
  * just missed the wake-up as said above.
  */
+#include "os/clock.h"
 #include "runtime/sched.h"
 
 /* ---- Ps --------------------------------------------------------------------------------------- */
@@ -127,14 +128,24 @@ void sched_start_m(sched *s, sched_p *p, bool spinning)
         m_wake(m);
         return;
     }
-    if (!sched_machine_start(s, p, spinning))
-        return;
-    /* No thread to be had: the P waits; the monitor tries again. */
+    int err = sched_machine_start(s, p, spinning);
+    if (err)
+        sched_unstarted(s, p, spinning, err);
+}
+
+TRI_NOINLINE void sched_unstarted(sched *s, sched_p *p, bool spinning, int err)
+{
+    int64_t never = 0;
+    atomic_store_explicit(&s->unstarted_error, err, memory_order_relaxed);
+    atomic_compare_exchange_strong_explicit(&s->unstarted_since, &never, os_now(),
+                                            memory_order_relaxed, memory_order_relaxed);
     os_mutex_lock(&s->lock);
     sched_p_put_idle_locked(s, p);
     os_mutex_unlock(&s->lock);
     if (spinning)
         atomic_fetch_sub_explicit(&s->nspinning, 1, memory_order_seq_cst);
+    /* It may have gone to sleep without end when nothing ran. */
+    sched_monitor_kick(s, 0);
 }
 
 TRI_NOINLINE void sched_wake_one(sched *s)

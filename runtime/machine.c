@@ -45,15 +45,10 @@ static void set_attached(sched_m *m, bool attached)
     os_mutex_unlock(&m->sched->lock);
 }
 
-/* The thread could not become a mutator: the P it was started for waits for the monitor. */
-static void refuse(sched_m *m)
+/* The thread could not become a mutator. */
+static void refuse(sched_m *m, int err)
 {
-    sched *s = m->sched;
-    os_mutex_lock(&s->lock);
-    sched_p_put_idle_locked(s, m->next_p);
-    os_mutex_unlock(&s->lock);
-    if (m->next_spinning)
-        atomic_fetch_sub_explicit(&s->nspinning, 1, memory_order_seq_cst);
+    sched_unstarted(m->sched, m->next_p, m->next_spinning, err);
 }
 
 static void end(sched_m *m)
@@ -73,13 +68,15 @@ static void end(sched_m *m)
 static void machine_main(void *arg)
 {
     sched_m *m = arg;
-    if (os_altstack_enter()) {
-        refuse(m);
+    int err = os_altstack_enter();
+    if (err) {
+        refuse(m, err);
         end(m);
         return;
     }
-    if (gc_attach(m->sched->heap, NULL, &m->mu)) {
-        refuse(m);
+    err = gc_attach(m->sched->heap, NULL, &m->mu);
+    if (err) {
+        refuse(m, err);
     } else {
         m->mu->runtime = m;
         sched_fiber_of_thread(&m->fiber);

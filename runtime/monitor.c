@@ -35,6 +35,7 @@
  */
 #include "os/clock.h"
 #include "os/membarrier.h"
+#include "os/report.h"
 #include "runtime/sched.h"
 
 #define US              1000
@@ -49,6 +50,7 @@
 #define QUIET_LOOKS     16        /* without a coroutine in runnext, until fast mode ends */
 #define IDLE_LOOKS      8         /* with nothing running, until the monitor sleeps without end */
 #define TRIM_NS         (100 * MS)
+#define UNSTARTED_NS    (10000LL * MS) /* without any thread for coroutines, until that is fatal */
 
 /* Of one monitor; its own thread's. */
 typedef struct monitor {
@@ -253,6 +255,26 @@ static void fire_timers(monitor *mon)
     mon->urgent = urgent ? atomic_load_explicit(&s->nglobal, memory_order_relaxed) : 0;
 }
 
+/* Coroutines are ready, and there is nobody to run them. */
+static void check_starts(monitor *mon)
+{
+    sched *s = mon->s;
+    int64_t since = atomic_load_explicit(&s->unstarted_since, memory_order_relaxed);
+    if (atomic_load_explicit(&s->nidle, memory_order_relaxed) < s->nprocs)
+        atomic_store_explicit(&s->unstarted_since, 0, memory_order_relaxed);
+    else if (since && mon->now - since > UNSTARTED_NS)
+        os_fatal("no thread can be started to run coroutines (error %d)",
+                 -atomic_load_explicit(&s->unstarted_error, memory_order_relaxed));
+}
+
+/* What waits in runnext is its P's own affair, unless nobody runs that. */
+static bool has_work_for_others(sched_p *p)
+{
+    return sched_ring_length(p) ||
+           (atomic_load_explicit(&p->state, memory_order_relaxed) == SCHED_P_IDLE &&
+            !sched_queue_empty(p));
+}
+
 static void look_at_idle(monitor *mon)
 {
     sched *s = mon->s;
@@ -261,9 +283,13 @@ static void look_at_idle(monitor *mon)
         return;
     bool work = atomic_load_explicit(&s->nglobal, memory_order_relaxed);
     for (uint32_t i = 0; i < s->nprocs && !work; i++)
-        work = sched_ring_length(&s->ps[i]);
-    if (work)
-        sched_wake(s);
+        work = has_work_for_others(&s->ps[i]);
+    if (!work)
+        return;
+    mon->idle = 0;
+    look_again(mon, SLICE_NS);
+    check_starts(mon);
+    sched_wake(s);
 }
 
 static void trim(monitor *mon)

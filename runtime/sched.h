@@ -122,6 +122,8 @@ sched_p *sched_p_take_idle_locked(sched *s);
 void sched_p_put_idle_locked(sched *s, sched_p *p);
 /* Runs P on some idle or new M. P is RUNNING and nobody's. */
 void sched_start_m(sched *s, sched_p *p, bool spinning);
+/* No thread for p: it waits in the idle list until the monitor tries again. */
+void sched_unstarted(sched *s, sched_p *p, bool spinning, int err);
 /* Gives P, which is nobody's, to an M if there may be work for it, else to the idle list. */
 void sched_hand_off(sched *s, sched_p *p);
 /* The M has no P: sleeps until it gets one. False: the scheduler stops. */

@@ -17,6 +17,8 @@
  * instead of letting it corrupt its neighbour. A frame larger than the guard can jump over it; code
  * compiled with -fstack-clash-protection cannot.
  */
+#include <errno.h>
+
 #include "os/memory.h"
 #include "os/report.h"
 #include "os/signal.h"
@@ -179,6 +181,8 @@ static TRI_NOINLINE sched_stack *refill(sched *s, sched_p *p, uint32_t size_log2
         st = cold_pop(s, class);
     if (!st)
         st = make(s, size_log2);
+    if (st)
+        s->short_since = 0;
     os_mutex_unlock(&s->stacks_lock);
     return st;
 }
@@ -292,7 +296,7 @@ static bool on_fault(void *addr, void *ucontext)
 
 int sched_overflow_install(void)
 {
-    return os_fault_install(on_fault);
+    return os_fault_install(on_fault) ? -EAGAIN : 0;
 }
 
 void sched_overflow_uninstall(void)

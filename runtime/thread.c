@@ -49,8 +49,10 @@ static int attach(tri_heap *h, gc_mutator **out)
         return -ENOMEM;
     void *lo, *hi;
     int err = os_stack_bounds(&lo, &hi);
-    if (err)
+    if (err) {
+        err = err == -ENOMEM ? err : -EAGAIN;
         goto fail;
+    }
     r->kind = SCHED_KIND_THREAD;
     r->stack.lo = (uintptr_t)lo;
     r->stack.hi = (uintptr_t)hi;

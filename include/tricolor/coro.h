@@ -29,7 +29,8 @@ TRI_BEGIN_DECLS
 TRI_API int tri_run(const tri_options *options, void (*main_fn)(void *), void *arg);
 
 /* Gives a heap a scheduler with `procs` Ps (0: as the heap's options say), for threads that want
- * coroutines beside them. -EEXIST: it has one. -ENOMEM. -EAGAIN: no thread could be started.
+ * coroutines beside them. -EEXIST: it has one. -ENOMEM. -EAGAIN: no thread could be started, or no
+ * signal handler installed.
  * -EINVAL: more than 1024 Ps. */
 TRI_API int tri_sched_start(tri_heap *heap, unsigned procs);
 /* Stops it, abandoning the coroutines that there are. -ENOENT: there is none. -EPERM: called by one

@@ -49,8 +49,9 @@ typedef struct tri_options {
 TRI_API int tri_options_init(tri_options *options);
 
 /* A new heap and its collector threads. NULL options: tri_options_init().
- * -ENOMEM: no address space or memory. -EAGAIN: no thread could be started. -EINVAL: options out of
- * range. -ENOTSUP: an option that is not in this build, and one line on standard error. */
+ * -ENOMEM: no address space or memory. -EAGAIN: no thread could be started, or no signal handler
+ * installed. -EINVAL: options out of range. -ENOTSUP: an option that is not in this build, and one
+ * line on standard error. */
 TRI_API int tri_heap_create(const tri_options *options, tri_heap **heap);
 
 /* Ends the collector and gives all memory back. -EBUSY: a thread is still attached. */
@@ -63,7 +64,7 @@ TRI_API int tri_collect(tri_heap *heap);
 
 /* In the child of a fork(), by its one thread: makes the heap collect again. What other threads of the
  * parent alone kept alive is garbage here. -EALREADY: it does. -ENOTSUP: the heap has a scheduler,
- * whose threads the child lacks. -EAGAIN: no thread could be started. */
+ * whose threads the child lacks. -ENOMEM. -EAGAIN: no thread could be started. */
 TRI_API int tri_restart(tri_heap *heap);
 
 /* How many stores barrier_check has found that bypassed the write barrier. 0 without it. */

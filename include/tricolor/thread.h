@@ -14,7 +14,8 @@
 TRI_BEGIN_DECLS
 
 /* Makes the calling thread a mutator of `heap`, which becomes its current one. -EEXIST: it is one
- * already. -ENOTSUP: called by a coroutine. -ENOMEM. -EAGAIN: signals could not be set up. */
+ * already. -ENOTSUP: called by a coroutine. -ENOMEM. -EAGAIN: signals could not be set up, or the
+ * system does not say where the thread's stack is. */
 TRI_API int tri_attach(tri_heap *heap);
 /* Undoes it; some other heap that the thread is attached to, if any, becomes the current one. What
  * only the thread's stack kept alive is garbage from now on. -EPERM: not attached to `heap`, or a
