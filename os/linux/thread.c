@@ -47,16 +47,17 @@ static void *thread_main(void *p)
     return NULL;
 }
 
-static int set_stack_size(pthread_attr_t *attr, size_t size)
+// A size that the system does not take is no reason to have no thread: it gets the default one.
+static void set_stack_size(pthread_attr_t *attr, size_t size)
 {
     if (size == 0)
-        return 0;
+        return;
     size_t page = os_page_size();
     long least = sysconf(_SC_THREAD_STACK_MIN);
     if (least > 0 && size < (size_t)least)
         size = (size_t)least;
-    int e = -os_fault_error("thread.stack_size");
-    return e ? e : pthread_attr_setstacksize(attr, (size + page - 1) & ~(page - 1));
+    if (!os_fault_here("thread.stack_size"))
+        pthread_attr_setstacksize(attr, (size + page - 1) & ~(page - 1));
 }
 
 int(os_thread_start)(os_thread *t, void (*fn)(void *), void *arg, const char *name,
@@ -77,9 +78,7 @@ int(os_thread_start)(os_thread *t, void (*fn)(void *), void *arg, const char *na
         e = pthread_attr_init(&attr);
     if (e)
         goto no_attr;
-    e = set_stack_size(&attr, stack_size);
-    if (e)
-        goto no_thread;
+    set_stack_size(&attr, stack_size);
     e = -os_fault_error("thread.pthread_create");
     if (!e)
         e = pthread_create(&handle, &attr, thread_main, s);
@@ -143,13 +142,12 @@ int os_thread_signal(int tid, int sig)
 
 int os_stack_bounds(void **lo, void **hi)
 {
-    int e = os_fault_error("thread.stack_bounds");
-    if (e)
-        return e;
     pthread_attr_t attr;
     void *base;
     size_t size;
-    e = pthread_getattr_np(pthread_self(), &attr);
+    int e = -os_fault_error("thread.stack_bounds");
+    if (!e)
+        e = pthread_getattr_np(pthread_self(), &attr);
     if (e)
         return -e;
     e = pthread_attr_getstack(&attr, &base, &size);
