@@ -39,7 +39,7 @@ record_root *barrier_root_find(const struct barrier_log *log, uintptr_t address)
 }
 
 /* Room for n more. */
-static int grow(struct barrier_log *log, size_t n)
+static int grow_roots(struct barrier_log *log, size_t n)
 {
     size_t room = log->roots_room ? log->roots_room : 64;
     while ((log->roots_used + n) * 2 > room)
@@ -64,7 +64,7 @@ int barrier_log_root_add(tri_heap *h, const void *start, size_t count, const voi
     if (!log)
         return 0;
     os_mutex_lock(&log->roots_lock);
-    int err = grow(log, count);
+    int err = grow_roots(log, count);
     for (size_t i = 0; !err && i < count; i++) {
         const uintptr_t *word = (const uintptr_t *)start + i;
         record_root *r = probe(log->roots, log->roots_room, (uintptr_t)word);

@@ -191,7 +191,8 @@ int os_fault_configure(const char *spec)
 
 static bool same_name(const struct os_fault_site *a, const struct os_fault_site *b)
 {
-    return strcmp(a->name, b->name) == 0 && strcmp(a->function, b->function) == 0;
+    return strcmp(a->name, b->name) == 0 && strcmp(a->function, b->function) == 0 &&
+           strcmp(a->file, b->file) == 0;
 }
 
 void os_fault_sites(void (*fn)(void *arg, const char *site, uint64_t calls), void *arg)

@@ -32,21 +32,22 @@
 struct os_fault_site {
     const char *name;
     const char *function;
+    const char *file;
     int line;
     uint32_t nth; // of the places with this name in this function; known before main
     uint64_t calls;
-};
+} __attribute__((aligned(16))); // the linker puts them side by side
 
 int os_fault_ask(struct os_fault_site *site);
 
 // The sites lie in a linker section of their own, so that those never reached are listed as well. Its
 // name must not be that of a function: the assembler would take one for the other.
-#define os_fault_error(site)                                                                  \
-    (__extension__({                                                                          \
-        static struct os_fault_site os_fault_site_here                                        \
-            __attribute__((section("os_fault_table"), used, aligned(16))) = {site, __func__,  \
-                                                                             __LINE__, 1, 0}; \
-        os_fault_ask(&os_fault_site_here);                                                    \
+#define os_fault_error(site)                                                  \
+    (__extension__({                                                          \
+        static struct os_fault_site os_fault_site_here                        \
+            __attribute__((section("os_fault_table"), used, aligned(16))) = { \
+                site, __func__, __FILE__, __LINE__, 1, 0};                    \
+        os_fault_ask(&os_fault_site_here);                                    \
     }))
 
 // What `call`, which returns 0 or a negative errno, returns if it is made.

@@ -83,7 +83,7 @@ static void remove_at(sched_timers *q, uint32_t i)
         sift_down(q, i, last);
 }
 
-static int grow(sched_timers *q)
+static int grow_timers(sched_timers *q)
 {
     uint32_t capacity = q->capacity ? 2 * q->capacity : 64;
     entry *heap = os_alloc(capacity * sizeof *heap);
@@ -102,7 +102,7 @@ int sched_timer_add(sched_p *p, sched_timer *t, int64_t when)
 {
     sched_timers *q = &p->timers;
     os_mutex_lock(&q->lock);
-    if (q->count == q->capacity && grow(q)) {
+    if (q->count == q->capacity && grow_timers(q)) {
         os_mutex_unlock(&q->lock);
         return -ENOMEM;
     }

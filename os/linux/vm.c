@@ -209,11 +209,10 @@ int(os_unguard)(void *p, size_t size)
     int e = os_fault_error("vm.guard_remove");
     if (!e)
         e = !marks_work() ? -EINVAL : advise(p, size, ADVICE_GUARD_REMOVE);
-    if (e && e != -EINVAL)
-        return e;
     // Relaxed is enough: whoever takes a guard away learnt of it after it was made.
-    if (!e && !atomic_load_explicit(&guards_by_protection, memory_order_relaxed))
-        return 0;
+    bool by_protection = atomic_load_explicit(&guards_by_protection, memory_order_relaxed);
+    if (!by_protection || (e && e != -EINVAL))
+        return e;
     if (os_fault_here("vm.guard_unprotect") || mprotect(p, size, PROT_READ | PROT_WRITE) != 0)
         return -errno;
     return 0;

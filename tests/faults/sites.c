@@ -31,6 +31,13 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Some sanitizers take the place of parts of the library. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define EVERYTHING_RUNS false
+#else
+#define EVERYTHING_RUNS true
+#endif
+
 #define SIDE_BY_SIDE  2
 #define TIMEOUT_MS    60000 /* of a run; it takes half a second on an idle machine */
 #define USES          3
@@ -407,7 +414,7 @@ Test(faults, every_first_uses_of_a_site_may_fail_and_nothing_is_lost, .timeout =
         bool excused = strcmp(rows[i].errors, "-") == 0 || strstr(rows[i].outcomes, "rarely");
         if (!rows[i].linked)
             complain("docs/errors.md: there is no site %s", rows[i].site);
-        else if (!rows[i].seen && !excused)
+        else if (!rows[i].seen && !excused && EVERYTHING_RUNS)
             complain("the site %s was never reached", rows[i].site);
         if (getenv("TRI_FAULTS_SHOW"))
             fprintf(stderr, "%s\t%s\n", rows[i].site,

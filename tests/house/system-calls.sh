@@ -13,14 +13,14 @@ fault() {
     bad=1
 }
 
-# Do not fail, or only when called wrongly: text, memory, masks of signals, identities, clocks (clock_gettime and getpid need
+# Do not fail, or only when called wrongly: text, memory, masks of signals, identities, names of addresses (no system call), clocks (clock_gettime and getpid need
 # not even enter the kernel), and what ends things.
 cannot='abort _exit free mem(chr|cmp|cpy|move|set) str(c?spn|chr|cmp|len|ncmp|ncpy|nlen|rchr|str|tok_r|tol|toll|toul|toull)
-qsort getenv getauxval getpid getuid clock_gettime sched_yield close sig(addset|delset|emptyset|fillset|orset|procmask)
+qsort getenv getauxval getpid getuid clock_gettime sched_yield close sig(addset|delset|emptyset|fillset|orset|procmask) dladdr
 pthread_(sigmask|self|attr_destroy) __sched_cpu(count|free) __errno_location __tls_get_addr'
 
 # Join and detach fail for threads that are not there: a fault of ours. write, open and atexit: fault.c and report.c.
-can='mmap munmap madvise mprotect mincore syscall calloc malloc realloc sysconf getrlimit open read write access
+can='mmap munmap madvise mprotect mincore syscall calloc malloc realloc sysconf getrlimit open read write access readlink
 getrandom atexit prctl sigaction sigaltstack signal clock_nanosleep setpriority
 pthread_(create|atfork|join|detach|getattr_np|attr_(init|setstacksize|getstack)) sched_(getaffinity|setscheduler) __sched_cpualloc'
 

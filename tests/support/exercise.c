@@ -529,11 +529,91 @@ static void unused_stacks(void)
     CALL(tri_run, &o, many_then_none, NULL);
 }
 
+/* ---- shared stacks ------------------------------------------------------------------------------------- */
+
+/* Alive while it waits: some stacks' worth of images of several sizes, and one too large for the slabs. */
+static void sharer(void *arg)
+{
+    bead *list = arg;
+    volatile char frame[60];
+    frame[0] = 1;
+    tri_sleep(2 * MS);
+    list_check(list, 3, 5);
+    CHECK(frame[0] == 1);
+    tri_mutex_lock(&shared.mutex);
+    shared.counter++;
+    tri_mutex_unlock(&shared.mutex);
+    tri_waitgroup_done(&shared.done);
+}
+
+static void deep_sharer(void *arg)
+{
+    volatile char frame[30000];
+    memset((void *)frame, 7, sizeof frame);
+    sharer(arg);
+    for (size_t i = 0; i < sizeof frame; i++)
+        CHECK(frame[i] == 7);
+}
+
+static void first_of_sharers(void *arg)
+{
+    (void)arg;
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 200; i++) {
+            tri_waitgroup_add(&shared.done, 1);
+            CALL(tri_go_shared, i % 20 ? sharer : deep_sharer, list_new(3, 5));
+        }
+        CALL(tri_collect, tri_current_heap());
+        tri_waitgroup_wait(&shared.done);
+    }
+    CHECK(shared.counter == 600);
+}
+
+static void sharers(void)
+{
+    tri_options o;
+    CALL(tri_options_init, &o);
+    o.procs = 2;
+    o.sharers = 8;
+    o.stack_check = true;
+    CALL(tri_run, &o, first_of_sharers, NULL);
+}
+
+/* ---- barriercheck=1 ------------------------------------------------------------------------------------ */
+
+static void checked(void)
+{
+#if TRI_DEBUG >= 1
+    static bead *roots[100];
+    tri_heap *h;
+    tri_options o;
+    CALL(tri_options_init, &o);
+    o.barrier_check = TRI_BARRIER_CHECK_ABORT;
+    o.reserve = (size_t)64 << 20;
+    CALL(tri_heap_create, &o, &h);
+    CALL(tri_attach, h);
+    CALL(tri_root_add, h, roots, 100);
+    for (uint64_t i = 0; i < 100; i++)
+        tri_set(&roots[i], list_new(10, i));
+    bead **table = tri_new_array(&tri_pointers, 300000);
+    tri_set(&table[0], list_new(10, 3));
+    CALL(tri_collect, h);
+    for (uint64_t i = 0; i < 100; i++)
+        list_check(roots[i], 10, i);
+    list_check(table[0], 10, 3);
+    CALL(tri_root_remove, h, roots);
+    CALL(tri_detach, h);
+    CALL(tri_heap_destroy, h);
+#endif
+}
+
 const exercise exercises[] = {
     {"coroutines", coroutines, NULL},
     {"threads", threads, NULL},
     {"forks", forks, "restart gc_start_threads futex alloc@gc_open"},
     {"verified", verified, "verify forget give_back report futex stand_still"},
     {"unused stacks", unused_stacks, "trim"},
+    {"sharers", sharers, "image region chunk_empty bind_new guard@guard unguard"},
+    {"checked", checked, "barrier_log grow_roots clear_shadow"},
     {NULL, NULL, NULL},
 };
