@@ -46,12 +46,30 @@
 
 /* ---- life ------------------------------------------------------------------------------------- */
 
+#define EMPTY_BYTES (HEAP_MAX_CELLS * sizeof(tri_slots))
+
+/* Runs that are beyond their end, so that even the attempt to take a slot writes nothing: all share them. */
+static bool make_empty_table(struct barrier_log *log)
+{
+    log->empty = os_reserve_rw(EMPTY_BYTES, 0);
+    for (size_t i = 0; log->empty && i < HEAP_MAX_CELLS; i++)
+        log->empty[i].cur = 1;
+    return log->empty;
+}
+
+tri_slots *barrier_log_runs(const tri_heap *h)
+{
+    return h->log->empty;
+}
+
 void barrier_log_close(tri_heap *h)
 {
     struct barrier_log *log = h->log;
     if (!log)
         return;
     barrier_roots_close(log);
+    if (log->empty)
+        os_unreserve(log->empty, EMPTY_BYTES);
     if (log->shadow)
         os_unreserve(log->shadow, log->size);
     if (log->sites)
@@ -73,7 +91,7 @@ int barrier_log_open(tri_heap *h)
     log->shadow = os_reserve_rw(log->size, 0);
     log->sites = os_reserve_rw(log->size, 0);
     h->log = log;
-    if (log->shadow && log->sites)
+    if (log->shadow && log->sites && make_empty_table(log))
         return 0;
     barrier_log_close(h);
     return -ENOMEM;

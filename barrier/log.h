@@ -16,6 +16,9 @@ static inline bool barrier_logging(const tri_heap *h)
 int barrier_log_open(tri_heap *h);
 void barrier_log_close(tri_heap *h);
 
+/* The run table that a mutator shows to the inline allocation: one without a slot. */
+tri_slots *barrier_log_runs(const tri_heap *h);
+
 /* ---- stores ----------------------------------------------------------------------------------- */
 
 void barrier_log_lock(gc_mutator *m, const void *slot);
@@ -95,6 +98,11 @@ static inline int barrier_log_open(tri_heap *h)
 static inline void barrier_log_close(tri_heap *h)
 {
     (void)h;
+}
+static inline tri_slots *barrier_log_runs(const tri_heap *h)
+{
+    (void)h;
+    return NULL;
 }
 static inline void barrier_log_begin(tri_mutator *pub, const void *slot)
 {

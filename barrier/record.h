@@ -33,6 +33,7 @@ struct barrier_log {
         shadow; /* beside each word of the heap: what the barrier stored last; under the word's stripe */
     _Atomic uint64_t *sites; /* by 8 bytes of the heap, at an object's first: its site */
     bool warn;
+    tri_slots *empty; /* the run table that mutators show to the inline allocation */
 
     /* Spin locks of one store each: taken in busy units, where nobody may sleep for long. */
     _Atomic uint8_t stripes[RECORD_STRIPES];

@@ -286,7 +286,8 @@ static TRI_NOINLINE void wait_for_cache(gc_mutator *m, heap_cache *c)
 /* With barriercheck=1 the inline allocation finds no run, so that each object comes by the slow path. */
 void gc_show_runs(gc_mutator *m)
 {
-    m->pub.runs = barrier_logging(m->heap) ? no_runs : m->cache->tables[m->cache->active].runs;
+    m->pub.runs = barrier_logging(m->heap) ? barrier_log_runs(m->heap)
+                                           : m->cache->tables[m->cache->active].runs;
 }
 
 void gc_bind(gc_mutator *m, heap_cache *c)

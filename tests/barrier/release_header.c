@@ -91,14 +91,15 @@ static void resolve(const char *said, char *out, size_t size)
     char *plus = strrchr(file, '+');
     cr_assert(plus, "said: %s", said);
     *plus = 0;
-    snprintf(command, sizeof command, "addr2line -i -e '%s' %s", file, plus + 1);
+    snprintf(command, sizeof command, "addr2line -f -i -e '%s' %s", file, plus + 1);
     FILE *p = popen(command, "r");
     cr_assert(p, "no addr2line");
     out[fread(out, 1, size - 1, p)] = 0;
     pclose(p);
 }
 
-static void expect_fault(void (*fn)(void *), const char *object, const char *field)
+static void expect_fault(void (*fn)(void *), const char *function, const char *object,
+                         const char *field)
 {
     char said[4096], resolved[1024], expected[64];
     int status = stress_in_child(fn, NULL, said, sizeof said), line;
@@ -106,24 +107,31 @@ static void expect_fault(void (*fn)(void *), const char *object, const char *fie
     cr_assert(strstr(said, object) && strstr(said, field), "said: %s", said);
     cr_assert_eq(sscanf(said, "line %d", &line), 1, "said: %s", said);
     resolve(said, resolved, sizeof resolved);
+    cr_assert(strstr(resolved, function), "made at %s, not in %s; said: %s", resolved, function,
+              said);
     snprintf(expected, sizeof expected, "release_header.c:%d", line);
+    /* addr2line of binutils 2.40 does not follow what clang 14 says of calls that were built in. */
+#ifndef __clang__
     cr_assert(strstr(resolved, expected), "made at %s, not at %s; said: %s", resolved, expected,
               said);
+#endif
 }
 
 Test(barrier_check_release_header, reports_a_store_into_an_object_of_tri_make_and_where_it_was_made)
 {
-    expect_fault(forget, "object    racer_type at ", "field     left, at offset 0");
+    expect_fault(forget, "make", "object    racer_type at ", "field     left, at offset 0");
 }
 
 Test(barrier_check_release_header, reports_a_store_into_an_object_of_tri_new_and_where_it_was_made)
 {
-    expect_fault(forget_initialising, "object    racer_type at ", "field     left, at offset 0");
+    expect_fault(forget_initialising, "forget_initialising", "object    racer_type at ",
+                 "field     left, at offset 0");
 }
 
 Test(barrier_check_release_header, reports_a_store_into_an_array_and_where_it_was_made)
 {
-    expect_fault(forget_in_array, "object    pointers[] at ", "field     [4], at offset 32");
+    expect_fault(forget_in_array, "make_array", "object    pointers[] at ",
+                 "field     [4], at offset 32");
 }
 
 #endif
