@@ -45,6 +45,7 @@
 #include "heap/annotate.h"
 #include "heap/bits.h"
 #include "heap/chunk.h"
+#include "heap/scavenger.h"
 #include "os/clock.h"
 #include "os/memory.h"
 #include "os/vm.h"
@@ -90,6 +91,9 @@ struct heap_arena {
     size_t lent;                    /* in the scavenger's hands */
     size_t broken;                  /* chunks */
     uint64_t last_goal, last_inuse; /* bytes */
+    uint64_t
+        peak_inuse; /* what the cycles until peak_at needed, as heap_scavenge_recent() has it */
+    int64_t peak_at;
 };
 
 /* One allocation while it is being looked for. */
@@ -539,7 +543,7 @@ void heap_arena_read(tri_heap *h, heap_arena_stats *out)
     out->inuse = (uint64_t)a->inuse * HEAP_PAGE;
     out->released = (uint64_t)a->released * HEAP_PAGE;
     out->last_goal = a->last_goal;
-    out->last_inuse = a->last_inuse;
+    out->last_inuse = heap_scavenge_recent(a->peak_inuse, a->last_inuse, os_now() - a->peak_at);
     os_mutex_unlock(&a->lock);
     out->idle = out->sys - out->inuse;
 }
@@ -549,7 +553,12 @@ void heap_arena_note_cycle(tri_heap *h, uint64_t goal)
     struct heap_arena *a = h->arena;
     os_mutex_lock(&a->lock);
     a->last_goal = goal;
-    a->last_inuse = (uint64_t)a->inuse * HEAP_PAGE;
+    uint64_t inuse = (uint64_t)a->inuse * HEAP_PAGE;
+    int64_t now = os_now();
+    uint64_t recent = heap_scavenge_recent(a->peak_inuse, a->last_inuse, now - a->peak_at);
+    a->peak_inuse = inuse > recent ? inuse : recent;
+    a->peak_at = now;
+    a->last_inuse = inuse;
     os_mutex_unlock(&a->lock);
 }
 

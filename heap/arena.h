@@ -23,7 +23,7 @@ typedef struct heap_arena_stats {
     uint64_t idle;       /* sys - inuse */
     uint64_t released;   /* part of idle that the system has: given back, or never touched */
     uint64_t last_goal;  /* what heap_arena_note_cycle() was told; 0: nothing yet */
-    uint64_t last_inuse; /* inuse at that moment */
+    uint64_t last_inuse; /* inuse at such moments lately */
 } heap_arena_stats;
 void heap_arena_read(tri_heap *h, heap_arena_stats *out);
 

@@ -7,14 +7,18 @@
 
 /* What the decision depends on, all in bytes. */
 typedef struct heap_scavenge_view {
-    uint64_t held;         /* of the arena: neither released nor never touched */
-    uint64_t inuse;        /* of that: in spans */
-    uint64_t goal;         /* heap goal now */
-    uint64_t last_goal;    /* of the cycle that ended last; 0: none has */
-    uint64_t last_inuse;   /* in spans when its marking ended */
+    uint64_t held;      /* of the arena: neither released nor never touched */
+    uint64_t inuse;     /* of that: in spans */
+    uint64_t goal;      /* heap goal now */
+    uint64_t last_goal; /* of the cycle that ended last; 0: none has */
+    uint64_t
+        last_inuse; /* in spans when the markings of the last seconds ended; the most of them */
     uint64_t memory_limit; /* 0: none */
     uint64_t other_sys;    /* what the library holds outside the arena */
 } heap_scavenge_view;
+
+/* What was needed lately: `peak` bytes `age` nanoseconds ago, `last` at the last cycle. */
+uint64_t heap_scavenge_recent(uint64_t peak, uint64_t last, int64_t age);
 
 /* How much should be released. A function of its argument alone. */
 size_t heap_scavenge_due(const heap_scavenge_view *v);

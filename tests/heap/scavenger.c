@@ -310,6 +310,28 @@ Test(heap_scavenger, the_goal_of_a_heap_is_reached_by_releasing_it)
     close_heap(&h);
 }
 
+Test(heap_scavenger, what_a_cycle_needed_is_kept_for_the_next_ones_for_some_seconds)
+{
+    int64_t second = 1000000000;
+    cr_assert_eq(heap_scavenge_recent(80 * MIB, 8 * MIB, 0), 80 * MIB);
+    cr_assert_eq(heap_scavenge_recent(80 * MIB, 8 * MIB, 5 * second), 44 * MIB);
+    cr_assert_eq(heap_scavenge_recent(80 * MIB, 8 * MIB, 10 * second), 8 * MIB);
+    cr_assert_eq(heap_scavenge_recent(80 * MIB, 8 * MIB, 100 * second), 8 * MIB);
+    cr_assert_eq(heap_scavenge_recent(8 * MIB, 80 * MIB, 0), 80 * MIB);
+
+    tri_heap h;
+    open_heap(&h, 128 * MIB);
+    alloc_touched(&h, 20 * HEAP_CHUNK_PAGES);
+    heap_arena_note_cycle(&h, 40 * MIB);
+    heap_pages_free(&h, 0, 15 * HEAP_CHUNK_PAGES);
+    heap_arena_note_cycle(&h, 40 * MIB);
+    heap_arena_stats s;
+    heap_arena_read(&h, &s);
+    cr_assert_gt(s.last_inuse, 39 * MIB, "the larger of two cycles counts");
+    cr_assert_leq(s.last_inuse, 40 * MIB);
+    close_heap(&h);
+}
+
 Test(heap_scavenger, works_one_part_in_a_hundred)
 {
     cr_assert_eq(heap_scavenge_rest(1000000), 99000000);
