@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "os/vm.h"
 #include "tricolor/mutator.h"
 
 /* Where nothing can be shared (sanitizers), the same must hold, but nothing is put away. */
@@ -60,6 +61,12 @@ static sched_stats stats(void)
     return st;
 }
 
+/* Stacks for n coroutines: those that are in a P's hand or not wholly used may be as many again. */
+static uint64_t stacks_for(long n)
+{
+    return 2 * (uint64_t)n / tri_current_heap()->sched->sharers + 16;
+}
+
 /* Locals whose values say whose they are. Opaque, so that they lie on the stack. */
 typedef struct pattern {
     uint64_t word[16];
@@ -105,11 +112,11 @@ static void many_wait(void *arg)
     tri_memstats m;
     if (SHARING) {
         cr_assert_geq(st.images, (uint64_t)(n - (long)st.shared_stacks));
-        cr_assert_leq(st.shared_stacks, (uint64_t)n / 64 + 16, "%u", (unsigned)st.shared_stacks);
+        cr_assert_leq(st.shared_stacks, stacks_for(n), "%u", (unsigned)st.shared_stacks);
         cr_assert_leq(st.image_bytes / st.images, 1024);
         tri_read_memstats(tri_current_heap(), &m);
         cr_assert_geq(m.stack_inuse, st.image_bytes);
-        cr_assert_leq(m.stack_inuse, st.image_bytes + (uint64_t)n * 256 + (1 << 20));
+        cr_assert_leq(m.stack_inuse, st.image_bytes + (stacks_for(n) + 300) * os_page_size());
     }
     tri_chan_close(gate);
     tri_waitgroup_wait(&wg);
@@ -141,7 +148,7 @@ static void many_rounds(void *arg)
         tri_root_remove(tri_current_heap(), &gate);
     }
     if (SHARING)
-        cr_assert_leq(stats().shared_stacks, 1000 / 64 + 16, "stacks are not used again");
+        cr_assert_leq(stats().shared_stacks, stacks_for(1000), "stacks are not used again");
     /* The monitor takes back what nobody is bound to, but for the two in each P's hand. */
     for (int i = 0; stats().shared_stacks > 8; i++) {
         cr_assert_lt(i, 600, "%u stacks are left", (unsigned)stats().shared_stacks);
