@@ -569,6 +569,73 @@ Test(shared, one_that_waits_deep_in_a_recursion_is_put_away_as_well)
     run_with(2, 0, true, deep);
 }
 
+/* A few that are deep, so that moving them takes long, and that displace each other at each turn, while
+ * the collector looks for parked stacks all the time: one that it finds on its way to or from its
+ * image must not be left out. */
+static _Atomic bool collecting;
+static _Atomic long turn;
+
+static TRI_NOINLINE void take_turns(long who, int depth)
+{
+    pattern p;
+    fill(&p, (uint64_t)who);
+    node *list = make_list(who);
+    if (depth > 0) {
+        take_turns(who, depth - 1);
+    } else {
+        long v;
+        while (tri_chan_recv(ring[who], &v)) {
+            turn++;
+            tri_chan_send(ring[(who + 1) % 4], &v);
+        }
+    }
+    check_list(list, who);
+    verify(&p, (uint64_t)who);
+}
+
+static void turn_deep(void *arg)
+{
+    take_turns((long)(intptr_t)arg, 100);
+    tri_waitgroup_done(&wg);
+}
+
+static void collect_meanwhile(void *arg)
+{
+    (void)arg;
+    while (collecting)
+        tri_collect(tri_current_heap());
+    tri_waitgroup_done(&wg);
+}
+
+static void move_deep_ones(void *arg)
+{
+    (void)arg;
+    cr_assert_eq(tri_root_add(tri_current_heap(), ring, RING), 0);
+    for (int i = 0; i < 4; i++)
+        tri_set(&ring[i], tri_chan_new(&number, 4));
+    tri_waitgroup_add(&wg, 5);
+    for (long i = 0; i < 4; i++)
+        tri_go_shared(turn_deep, (void *)i);
+    long v = 1;
+    tri_chan_send(ring[0], &v);
+    tri_chan_send(ring[2], &v);
+    collecting = true;
+    tri_go(collect_meanwhile, NULL);
+    uint64_t last = gc_cycles(tri_current_heap()) + FEWER(150, 20);
+    while (gc_cycles(tri_current_heap()) < last)
+        tri_sleep(MS);
+    collecting = false;
+    cr_assert_gt(turn, 100);
+    for (int i = 0; i < 4; i++)
+        tri_chan_close(ring[i]);
+    tri_waitgroup_wait(&wg);
+}
+
+Test(shared, the_collector_misses_nobody_who_is_moved_while_it_looks, .timeout = 120)
+{
+    run_with(2, 4, true, move_deep_ones);
+}
+
 static void abandon(void *arg)
 {
     (void)arg;
