@@ -9,7 +9,9 @@
  * Dead Gs wait in pools with their registration at the collector, so that spawning costs no lock and
  * no system call: one pool per P, without a lock, and one per scheduler, with which a P exchanges
  * half of its own at a time. They lie in slabs that are not freed before the scheduler, so that
- * reports can walk them; the dead ones are recognised by their state.
+ * reports can walk them; the dead ones are recognised by their state. Once there are very many, slabs
+ * are huge pages: a million Gs are 70,000 first touches otherwise, and a miss in the translations for
+ * each that the collector or a waker comes by.
  *
  * If there is no memory for another stack, the coroutine waits in the global queue until one comes
  * back. If none does for long the process ends, with a line that says why.
@@ -25,17 +27,22 @@
 #include "os/clock.h"
 #include "os/memory.h"
 #include "os/report.h"
+#include "os/vm.h"
 #include "runtime/sched.h"
 
-#define SLAB_GS  62
-#define ID_BLOCK 64
-#define SHORT_NS 10000000000 /* without a stack, until that is fatal */
+#define SLAB_GS   62                 /* of the first slabs */
+#define SLAB_FEW  ((size_t)64 << 10) /* coroutines, from which on slabs are large */
+#define SLAB_HUGE ((size_t)2 << 20)  /* bytes of a large one: a huge page */
+#define ID_BLOCK  64
+#define SHORT_NS  10000000000 /* without a stack, until that is fatal */
 
 struct sched_slab {
     struct sched_slab *next;
-    uint32_t used;
-    sched_g gs[SLAB_GS];
+    uint32_t used, capacity;
+    sched_g gs[];
 };
+
+#define SLAB_BYTES (sizeof(struct sched_slab) + SLAB_GS * sizeof(sched_g))
 
 /* ---- pools, under the pool's lock ----------------------------------------------------------- */
 
@@ -56,12 +63,40 @@ static void pool_push(sched *s, sched_g *g)
     s->npool++;
 }
 
+static struct sched_slab *slab_huge(void)
+{
+    struct sched_slab *slab = os_reserve_rw(SLAB_HUGE, SLAB_HUGE);
+    if (!slab)
+        return NULL;
+    os_huge(slab, SLAB_HUGE); /* a kernel without huge pages refuses, which is as good */
+    slab->capacity = (uint32_t)((SLAB_HUGE - sizeof *slab) / sizeof(sched_g));
+    return slab;
+}
+
+static struct sched_slab *slab_new(sched *s)
+{
+    if (s->ngs >= SLAB_FEW)
+        return slab_huge();
+    struct sched_slab *slab = os_alloc(SLAB_BYTES);
+    if (slab)
+        slab->capacity = SLAB_GS;
+    return slab;
+}
+
+static void slab_free(struct sched_slab *slab)
+{
+    if (slab->capacity == SLAB_GS)
+        os_free(slab, SLAB_BYTES);
+    else
+        os_unreserve(slab, SLAB_HUGE);
+}
+
 /* A G that never ran, known to the collector with an empty stack at no address in particular. */
 static sched_g *g_create(sched *s)
 {
     struct sched_slab *slab = s->slabs;
-    if (!slab || slab->used == SLAB_GS) {
-        slab = os_alloc(sizeof *slab);
+    if (!slab || slab->used == slab->capacity) {
+        slab = slab_new(s);
         if (!slab)
             return NULL;
         slab->next = s->slabs;
@@ -76,6 +111,7 @@ static sched_g *g_create(sched *s)
     if (gc_stack_add(s->heap, &g->stack, NULL))
         return NULL;
     slab->used++;
+    s->ngs++;
     return g;
 }
 
@@ -376,7 +412,7 @@ void sched_g_free_all(sched *s)
                 sched_image_free(&s->images, stack->away, gc_stack_live(stack));
             sched_fiber_died(&slab->gs[i].fiber);
         }
-        os_free(slab, sizeof *slab);
+        slab_free(slab);
     }
     s->slabs = NULL;
     sched_shared_free_all(s);

@@ -309,6 +309,7 @@ struct sched {
     sched_g *pool;
     uint32_t npool;
     struct sched_slab *slabs;
+    size_t ngs;   /* in them */
     uint64_t ids; /* the last one given away */
     _Atomic uint64_t outside_spawned;
 

@@ -427,6 +427,54 @@ static void allocate_until_flag(void *arg)
     tri_waitgroup_done(&wg);
 }
 
+/* Nobody but the one that waits for the stack is there to make its holder give way. */
+static sched_shared *_Atomic wanted;
+
+static void sleep_until_wanted(void *arg)
+{
+    (void)arg;
+    sched_shared *own = sched_self()->g->bound;
+    ready++;
+    while (!wanted)
+        tri_sleep(MS);
+    if (wanted == own) {
+        tri_sleep(30 * MS);
+        flag = true;
+    }
+    tri_waitgroup_done(&wg);
+}
+
+static void hold_if_shared(void *arg)
+{
+    (void)arg;
+    sched_shared *own = sched_self()->g->bound;
+    os_mutex_lock(&own->lock);
+    bool alone = own->bound == 1;
+    os_mutex_unlock(&own->lock);
+    if (!alone) {
+        wanted = own;
+        while (!flag) /* no collections, which ask for processors as well */
+            tri_chan_try_recv(gate, NULL);
+    }
+    tri_waitgroup_done(&wg);
+}
+
+static void one_on_two_ps(void *arg)
+{
+    (void)arg;
+    make_gate(1);
+    tri_waitgroup_add(&wg, 10);
+    for (int i = 0; i < 10; i++)
+        tri_go_shared(sleep_until_wanted, NULL);
+    wait_until(&ready, 10);
+    while (!wanted) {
+        tri_waitgroup_add(&wg, 1);
+        tri_go_shared(hold_if_shared, NULL);
+        tri_sleep(MS);
+    }
+    tri_waitgroup_wait(&wg);
+}
+
 static void compute_long(void *arg)
 {
     pattern p;
@@ -513,6 +561,12 @@ Test(shared, one_that_yields_gives_way_to_another_of_its_stack, .timeout = 60)
 Test(shared, one_that_only_allocates_gives_way_to_another_of_its_stack, .timeout = 60)
 {
     run_with(1, 0, false, beside_allocating);
+}
+
+Test(shared, one_that_does_not_wait_is_asked_to_give_its_stack_away, .timeout = 60,
+     .disabled = SCHED_ASAN || TRI_TSAN)
+{
+    run_with(2, 0, false, one_on_two_ps);
 }
 
 Test(shared, one_that_is_demoted_comes_back_to_its_stack, .timeout = 60)
