@@ -16,9 +16,11 @@
  */
 #include "barrier/barrier.h"
 #include "barrier/log.h"
+#include "barrier/sabotage.h"
 
 #include "heap/prefetch.h"
 #include "os/clock.h"
+#include "os/delay.h"
 #include "os/report.h"
 
 bool barrier_note_work(tri_heap *h)
@@ -39,14 +41,18 @@ void barrier_shade(tri_heap *h, uintptr_t word)
     /* Acquire: pairs with the collector's store of DONE. From DONE on a mutator that has not
      * acknowledged H5 would otherwise mark new white objects of one that has, and the next cycle,
      * finding them marked, would never scan them. */
-    if (atomic_load_explicit(&h->term, memory_order_acquire) == TERM_DONE)
+    if (atomic_load_explicit(&h->term, memory_order_acquire) == TERM_DONE &&
+        !BARRIER_LACKS(AFTER_DONE))
         return;
     heap_ref ref;
     bool first;
-    if (!heap_find(h, word, &ref) || heap_is_marked(ref.span, ref.index) || !barrier_note_work(h))
+    if (!heap_find(h, word, &ref) || heap_is_marked(ref.span, ref.index) ||
+        (!barrier_note_work(h) && !BARRIER_LACKS(AFTER_DONE)))
         return;
+    OS_DELAY("shade.mark");
     if (!heap_mark(ref.span, ref.index, &first))
         return;
+    OS_DELAY("shade.marked");
     if (first)
         heap_grey_push(h, ref.span);
     barrier_note_work(h);
@@ -110,16 +116,16 @@ static TRI_NOINLINE _Noreturn void not_attached(void)
 
 /* The pushes precede the store, and no handshake is acknowledged between the two (busy is set): a
  * collector that has our acknowledgement of a round knows the old value. */
-static gc_mutator *shade_store(tri_mutator *pub, const void *slot, const void *value)
+static void shade_store(tri_mutator *pub, const void *slot, const void *value)
 {
     if (pub->barrier & TRI_BARRIER_TRAP)
         not_attached();
     gc_mutator *m = (gc_mutator *)pub;
-    if (pub->barrier & TRI_SHADE_OLD)
+    if (pub->barrier & TRI_SHADE_OLD && !BARRIER_LACKS(DELETION))
         barrier_push(m, __atomic_load_n((const uintptr_t *)slot, __ATOMIC_RELAXED));
-    if (pub->barrier & TRI_SHADE_NEW)
+    if (pub->barrier & TRI_SHADE_NEW && !BARRIER_LACKS(INSERTION))
         barrier_push(m, (uintptr_t)value);
-    return m;
+    OS_DELAY("barrier.between");
 }
 
 void tri_set_slow_(tri_mutator *pub, void *slot, void *value)
@@ -134,9 +140,10 @@ void tri_init_slow_(tri_mutator *pub, void *slot, void *value)
 {
     if (pub->barrier & TRI_BARRIER_TRAP)
         not_attached();
-    if (pub->barrier & TRI_SHADE_NEW)
+    if (pub->barrier & TRI_SHADE_NEW && !BARRIER_LACKS(INIT))
         barrier_push((gc_mutator *)pub, (uintptr_t)value);
     barrier_log_begin(pub, slot);
+    OS_DELAY("barrier.init");
     __atomic_store_n((tri_slot_ *)slot, value, __ATOMIC_RELAXED);
     barrier_log_end(pub, slot, value);
 }
@@ -152,13 +159,14 @@ void *tri_exchange(void *slot, void *value)
     TRI_SIGNAL_FENCE();
     if (TRI_UNLIKELY(pub->barrier & TRI_BARRIER_TRAP))
         not_attached();
-    if (TRI_UNLIKELY(pub->barrier & TRI_SHADE_NEW))
+    if (TRI_UNLIKELY(pub->barrier & TRI_SHADE_NEW) && !BARRIER_LACKS(INSERTION))
         barrier_push((gc_mutator *)pub, (uintptr_t)value);
     barrier_log_begin(pub, slot);
     /* The program's own ordering: pairs with whatever other mutators do to the slot. */
     void *old = __atomic_exchange_n((tri_slot_ *)slot, value, __ATOMIC_SEQ_CST);
+    OS_DELAY("barrier.exchanged");
     barrier_log_end(pub, slot, value);
-    if (TRI_UNLIKELY(pub->barrier & TRI_SHADE_OLD))
+    if (TRI_UNLIKELY(pub->barrier & TRI_SHADE_OLD) && !BARRIER_LACKS(DELETION))
         barrier_push((gc_mutator *)pub, (uintptr_t)old);
     TRI_SIGNAL_FENCE();
     pub->busy = 0;
@@ -173,21 +181,29 @@ bool tri_compare_exchange(void *slot, void **expected, void *desired)
     TRI_SIGNAL_FENCE();
     if (TRI_UNLIKELY(pub->barrier & TRI_BARRIER_TRAP))
         not_attached();
-    if (TRI_UNLIKELY(pub->barrier & TRI_SHADE_NEW))
+    if (TRI_UNLIKELY(pub->barrier & TRI_SHADE_NEW) && !BARRIER_LACKS(INSERTION))
         barrier_push((gc_mutator *)pub, (uintptr_t)desired);
     barrier_log_begin(pub, slot);
     bool done = __atomic_compare_exchange_n((tri_slot_ *)slot, expected, desired, false,
                                             __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    OS_DELAY("barrier.exchanged");
     if (done)
         barrier_log_end(pub, slot, desired);
     else
         barrier_log_cancel(pub, slot);
-    if (TRI_UNLIKELY(done && (pub->barrier & TRI_SHADE_OLD)))
+    if (TRI_UNLIKELY(done && (pub->barrier & TRI_SHADE_OLD)) && !BARRIER_LACKS(DELETION))
         barrier_push((gc_mutator *)pub, (uintptr_t)old);
     TRI_SIGNAL_FENCE();
     pub->busy = 0;
     return done;
 }
+
+#ifdef TRI_DELAYS
+void tri_delay_store_(void)
+{
+    OS_DELAY("barrier.store");
+}
+#endif
 
 void tri_set_release(void *slot, void *value)
 {

@@ -10,14 +10,16 @@
 #include <errno.h>
 
 #include "barrier/log.h"
+#include "barrier/sabotage.h"
 #include "gc/state.h"
+#include "gc/torture.h"
 #include "heap/sizeclass.h"
 #include "os/context.h"
 #include "os/report.h"
 
 static heap_colour colour(const gc_mutator *m)
 {
-    return (heap_colour){.black = m->black, .gen = m->gen};
+    return (heap_colour){.black = m->black && !BARRIER_LACKS(BLACK), .gen = m->gen};
 }
 
 static gc_mutator *self_checked(void)
@@ -40,6 +42,7 @@ static TRI_NOINLINE void leave_runtime(gc_mutator *m)
 static void pay(gc_mutator *m)
 {
     struct gc *gc = gc_of(m->heap);
+    gc_torture_allocation(m);
     gc_poll(m);
     if (TRI_UNLIKELY(atomic_load_explicit(&m->heap->live, memory_order_relaxed) >
                      atomic_load_explicit(&gc->assist_bytes, memory_order_relaxed)))

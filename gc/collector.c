@@ -10,6 +10,7 @@
 #include "gc/fork.h"
 #include "gc/state.h"
 #include "gc/summary.h"
+#include "gc/torture.h"
 #include "os/clock.h"
 #include "os/context.h"
 #include "os/memory.h"
@@ -130,6 +131,7 @@ int gc_open(tri_heap *h)
     if (!gc)
         return -ENOMEM;
     h->gc = gc;
+    gc_torture_open();
     set_up(gc, h);
     int err = gc_book_new(&gc->book);
     if (err)

@@ -14,10 +14,12 @@
  * mistaken for the new cycle's.
  */
 #include "barrier/log.h"
+#include "barrier/sabotage.h"
 #include "gc/gctrace.h"
 #include "gc/state.h"
 #include "gc/summary.h"
 #include "os/clock.h"
+#include "os/delay.h"
 #include "os/report.h"
 #include "os/vm.h"
 
@@ -142,8 +144,14 @@ static bool round_is_clean(struct gc *gc)
         set_term(h, TERM_OPEN);
         return false;
     }
+    OS_DELAY("round.begun");
     gc_handshake(gc, GC_STEP_ROUND, gc->target);
     shade_blocks(h);
+    if (BARRIER_LACKS(RECHECK)) {
+        set_term(h, TERM_DONE);
+        return true;
+    }
+    OS_DELAY("round.acknowledged");
     /* The queues first, then `active`: a marker that emptied one may not have come to DIRTY yet, but is
      * counted until it has. */
     if (!gc_mark_work_left(gc) && atomic_load_explicit(&gc->active, memory_order_seq_cst) == 1 &&
@@ -159,10 +167,14 @@ static void mark(struct gc *gc)
     gc_marker *w = gc->markers[0];
     atomic_fetch_add_explicit(&gc->active, 1, memory_order_seq_cst);
     atomic_store_explicit(&gc->marking, true, memory_order_seq_cst); /* pairs with enter() */
+    OS_DELAY("mark.tables");
     retire_tables(gc);
+    OS_DELAY("mark.roots");
     gc_roots_mark(gc, w);
+    OS_DELAY("mark.snapshots");
     mark_snapshots(gc, w);
     wake_markers(gc);
+    OS_DELAY("mark.stacks");
     gc_stacks_mark_parked(gc, w);
     do
         gc_mark_all(gc, w);
@@ -175,11 +187,17 @@ static void mark(struct gc *gc)
 
 /* ---- sweeping ------------------------------------------------------------------------------------------- */
 
+#ifdef TRI_TORTURE
+#define SWEEP_PIECE 1
+#else
+#define SWEEP_PIECE 64 /* spans */
+#endif
+
 static void sweep(struct gc *gc)
 {
     bool busy;
     for (;;) {
-        if (heap_sweep_some(gc->heap, 64, &busy))
+        if (heap_sweep_some(gc->heap, SWEEP_PIECE, &busy))
             continue;
         if (!busy)
             return;
@@ -210,11 +228,15 @@ static void begin(struct gc *gc)
     gc_target both = target_now(gc, TRI_SHADE_OLD | TRI_SHADE_NEW, false);
     gc_handshake(gc, GC_STEP_H1, both);
     gc->stats.begin_max = longest(gc);
-    gc_handshake(gc, GC_STEP_H1B, both);
+    OS_DELAY("cycle.h1");
+    if (!BARRIER_LACKS(H1B))
+        gc_handshake(gc, GC_STEP_H1B, both);
+    OS_DELAY("cycle.h1b");
     gc_handshake(gc, GC_STEP_H2, target_now(gc, TRI_SHADE_OLD, true));
     if (longest(gc) > gc->stats.begin_max)
         gc->stats.begin_max = longest(gc);
     gc->stats.h2_done = os_now();
+    OS_DELAY("cycle.h2");
 }
 
 static void end(struct gc *gc)
@@ -222,9 +244,11 @@ static void end(struct gc *gc)
     gc_target off = target_now(gc, 0, false);
     off.gen = gc->cycle + 1;
     off.h2 = gc->cycle;
+    OS_DELAY("cycle.done");
     gc_handshake(gc, GC_STEP_H5, off);
     barrier_discard_blocks(gc->heap);
     gc->stats.end_max = longest(gc);
+    OS_DELAY("cycle.h5");
     heap_sweep_begin(gc->heap);
 }
 

@@ -24,9 +24,11 @@
 #include <errno.h>
 
 #include "barrier/log.h"
+#include "barrier/sabotage.h"
 #include "gc/state.h"
 #include "os/clock.h"
 #include "os/context.h"
+#include "os/delay.h"
 #include "os/fence.h"
 #include "os/report.h"
 
@@ -59,9 +61,13 @@ static void perform(gc_mutator *m, gc_step step, uintptr_t sp, const void *ucont
         break;
     case GC_STEP_H2:
         gc_stack_take(m, sp, ucontext);
+        OS_DELAY("handshake.taken");
         adopt_h2(m, gc);
         break;
-    case GC_STEP_ROUND: barrier_yield_buffer(m); break;
+    case GC_STEP_ROUND:
+        if (!BARRIER_LACKS(ROUND))
+            barrier_yield_buffer(m);
+        break;
     case GC_STEP_H5:
         barrier_turn(m, 0);
         m->nbuffer = 0;
@@ -89,8 +95,10 @@ static void acknowledge_one(struct gc *gc, gc_mutator *m, uint64_t epoch, uintpt
                             const void *ucontext)
 {
     gc_step step = (gc_step)atomic_load_explicit(&gc->step, memory_order_relaxed);
+    OS_DELAY("handshake.perform");
     perform(m, step, sp, ucontext);
     os_fence(memory_order_seq_cst);
+    OS_DELAY("handshake.performed");
     atomic_store_explicit(&m->acked, epoch, memory_order_release);
 }
 
@@ -198,6 +206,7 @@ static bool acknowledge_for(struct gc *gc, gc_mutator *m, uint64_t epoch)
     if (atomic_load_explicit(&m->acked, memory_order_relaxed) != epoch) {
         gc_step step = (gc_step)atomic_load_explicit(&gc->step, memory_order_relaxed);
         perform(m, step, m->blocked_sp, NULL);
+        OS_DELAY("handshake.for");
         os_fence(memory_order_seq_cst);
         atomic_store_explicit(&m->acked, epoch, memory_order_release);
         gc_poll_lower(m, GC_POLL_HANDSHAKE);
@@ -230,6 +239,7 @@ static unsigned ask_round(struct gc *gc, uint64_t epoch, int64_t now, int64_t st
             continue;
         pending++;
         if (gc->signals && now - m->signalled_at >= RESIGNAL_NS) {
+            OS_DELAY("handshake.signal");
             m->signalled_at = now;
             os_handshake_send(m->tid);
         }
@@ -266,6 +276,7 @@ void gc_handshake(struct gc *gc, gc_step step, gc_target target)
     atomic_store_explicit(&gc->epoch, epoch, memory_order_seq_cst); /* pairs with gc_acknowledge */
     for (gc_mutator *m = gc->mutators; m; m = m->next) {
         m->signalled_at = 0;
+        OS_DELAY("handshake.raise");
         gc_poll_raise(m, GC_POLL_HANDSHAKE);
     }
     gc_collector_unlock(gc);

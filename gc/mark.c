@@ -28,11 +28,18 @@
 #include "heap/prefetch.h"
 #include "heap/span.h"
 #include "os/clock.h"
+#include "os/delay.h"
 #include "os/memory.h"
 #include "os/vm.h"
 
-#define PIECE       ((size_t)128 << 10) /* of a large object */
+/* Of a large object, at once. */
+#ifdef TRI_TORTURE
+#define PIECE       ((size_t)512)
+#define GUEST_PIECE ((size_t)64)
+#else
+#define PIECE       ((size_t)128 << 10)
 #define GUEST_PIECE ((size_t)4 << 10)
+#endif
 
 /* ---- markers -------------------------------------------------------------------------------------- */
 
@@ -521,10 +528,13 @@ static bool scan_words(gc_marker *w, heap_span *s)
 
 static void scan_span(gc_marker *w, heap_span *s)
 {
+    OS_DELAY("mark.taken");
     /* A worker or guest that has taken a span out of a queue while a round runs: what it is about to read
      * may be in the buffer of a mutator that has acknowledged already. */
     barrier_note_work(w->gc->heap);
+    OS_DELAY("mark.noted");
     atomic_exchange_explicit(&s->queued, 0, memory_order_seq_cst); /* pairs with heap_mark */
+    OS_DELAY("mark.scan");
     if (s->large) {
         scan_large(w, s);
         if (w->guest)

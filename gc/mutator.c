@@ -12,9 +12,11 @@
 #include <errno.h>
 
 #include "barrier/log.h"
+#include "barrier/sabotage.h"
 #include "gc/state.h"
 #include "os/clock.h"
 #include "os/context.h"
+#include "os/delay.h"
 #include "os/memory.h"
 #include "os/report.h"
 #include "os/vm.h"
@@ -166,6 +168,7 @@ int gc_attach(tri_heap *h, gc_stack *stack, gc_mutator **out)
     m->stack = stack;
     m->pub.in_runtime = 1;
     m->pub.runs = no_runs;
+    OS_DELAY("attach.adopt");
     lock_as_mutator(gc);
     /* verify=1 stops all that were asked; one that comes later would run on beside its walk. */
     while (atomic_load_explicit(&gc->verify_stop, memory_order_acquire)) {
@@ -205,7 +208,8 @@ static void unlist(gc_mutator *m)
 {
     struct gc *gc = gc_of(m->heap);
     /* Nobody else would drain the buffer. From DONE on shading does nothing, which discards it. */
-    barrier_yield_buffer(m);
+    if (!BARRIER_LACKS(DETACH))
+        barrier_yield_buffer(m);
     if (m->snapshot && m->snapshot->count) {
         m->snapshot->next = gc->orphans;
         gc->orphans = m->snapshot;
@@ -225,6 +229,7 @@ static void leave(void *arg, void *sp)
 {
     gc_mutator *m = arg;
     struct gc *gc = gc_of(m->heap);
+    OS_DELAY("detach.leave");
     for (;;) {
         gc_acknowledge(m, (uintptr_t)sp, NULL);
         lock_as_mutator(gc);
@@ -355,6 +360,7 @@ void gc_unblock(gc_mutator *m)
 {
     for (gc_mutator *each = m; each; each = each->thread_next) {
         uint32_t state = GC_BLOCKED;
+        OS_DELAY("block.return");
         gc_deeper(each); /* from RUNNING on the handler could acknowledge, and record */
         TRI_SIGNAL_FENCE();
         /* Acquire: pairs with the collector's release of ACKING. */

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "gc/state.h"
+#include "barrier/sabotage.h"
+#include "gc/torture.h"
 #include "os/report.h"
 
 typedef enum option_kind {
@@ -129,6 +131,9 @@ static int read_item(tri_options *o, char *item)
     char *value = strchr(item, '=');
     if (value)
         *value++ = '\0';
+    int err = gc_torture_option(item, value);
+    if (!err)
+        return 0;
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         if (strcmp(item, options[i].name) != 0)
             continue;
@@ -138,7 +143,11 @@ static int read_item(tri_options *o, char *item)
                  value ? value : "");
         return -EINVAL;
     }
-    os_print("tricolor: TRICOLOR: unknown option \"%s\"\n", item);
+    if (err == -EINVAL)
+        os_print("tricolor: TRICOLOR: option %s has the bad value \"%s\"\n", item,
+                 value ? value : "");
+    else
+        os_print("tricolor: TRICOLOR: unknown option \"%s\"\n", item);
     return -EINVAL;
 }
 
@@ -166,5 +175,13 @@ int tri_options_init(tri_options *o)
 
 const char *tri_version(void)
 {
+#ifdef TRI_SABOTAGE
+    if (barrier_sabotage_name())
+        return TRI_VERSION "+sabotaged";
+#endif
+#ifdef TRI_TORTURE
+    return TRI_VERSION "+torture";
+#else
     return TRI_VERSION;
+#endif
 }

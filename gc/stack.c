@@ -24,8 +24,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "barrier/sabotage.h"
 #include "gc/state.h"
 #include "os/clock.h"
+#include "os/delay.h"
 #include "os/vm.h"
 
 #define RED_ZONE     128
@@ -149,6 +151,7 @@ void gc_stack_park(gc_mutator *m, gc_stack *s, uintptr_t sp)
     if (m->stack == s)
         m->stack = NULL;
     s->sp = sp;
+    OS_DELAY("stack.park");
     /* Release: whoever claims the stack sees its contents, sp and extra. */
     atomic_store_explicit(&s->state, GC_STACK_PARKED, memory_order_release);
 }
@@ -191,13 +194,15 @@ static TRI_NOINLINE void resume_in_cycle(gc_mutator *m, gc_stack *s)
 {
     if (m->pub.barrier & TRI_SHADE_NEW) {
         /* BOTH: it may put white objects on the stack, so an earlier scan counts no more. */
-        atomic_store_explicit(&s->scanned, 0, memory_order_relaxed);
+        if (!BARRIER_LACKS(REGREY))
+            atomic_store_explicit(&s->scanned, 0, memory_order_relaxed);
         return;
     }
     if (!m->black || atomic_load_explicit(&s->scanned, memory_order_relaxed) == m->h2)
         return;
     /* Acquire: pairs with the collector's DONE; from then on nothing is owed. */
-    if (atomic_load_explicit(&m->heap->term, memory_order_acquire) != TERM_DONE)
+    if (atomic_load_explicit(&m->heap->term, memory_order_acquire) != TERM_DONE &&
+        !BARRIER_LACKS(RESUME))
         scan_on_resume(m, s);
 }
 
@@ -208,6 +213,7 @@ static TRI_NOINLINE void resume_with_barrier(gc_mutator *m, gc_stack *s)
     if (!atomic_compare_exchange_strong_explicit(&s->state, &state, GC_STACK_RUNNING,
                                                  memory_order_acquire, memory_order_relaxed))
         claim_slow(m, s);
+    OS_DELAY("stack.resume");
     resume_in_cycle(m, s);
 }
 
@@ -345,6 +351,7 @@ void gc_stacks_mark_parked(struct gc *gc, gc_marker *w)
         gc_stack *s = claim_slot(gc, i);
         if (!s)
             continue;
+        OS_DELAY("stack.claimed");
         mark_still(w, s);
         atomic_store_explicit(&s->scanned, gc->cycle, memory_order_relaxed);
         atomic_store_explicit(&s->state, GC_STACK_PARKED, memory_order_release);

@@ -41,7 +41,12 @@ typedef struct gc_snapshot {
 /* A collector thread that displaces a mutator gives the processor back after about this long. */
 #define GC_SLICE_NS ((int64_t)200000)
 
-#define GC_RING     65536u /* spans a marker can queue; a power of two */
+/* Spans a marker can queue; a power of two. */
+#ifdef TRI_TORTURE
+#define GC_RING 2u
+#else
+#define GC_RING 65536u
+#endif
 
 /* One marker: a collector thread, or a mutator that helps for a moment. The ring is first in, first
  * out, so that marks gather in a span while it waits: the owner pushes at tail and takes at head,
@@ -60,7 +65,12 @@ typedef struct gc_marker {
     struct gc_marker *next;
 } gc_marker;
 
-#define GC_FOUND 8192 /* words of gc_marker.found */
+/* Words of gc_marker.found; at least what the slots of a bitmap word hold: 64 times 64. */
+#ifdef TRI_TORTURE
+#define GC_FOUND 4096
+#else
+#define GC_FOUND 8192
+#endif
 
 typedef struct gc_root {
     uintptr_t *start;

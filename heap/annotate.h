@@ -9,7 +9,12 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
+
+#ifdef TRI_TORTURE
+#include "os/report.h"
+#endif
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -78,6 +83,29 @@ static inline void heap_annotate_gone(void *p, size_t n)
     __asan_unpoison_memory_region(p, n);
 #endif
 }
+
+#ifdef TRI_TORTURE
+/* Free memory that is about to be used again: poison, or zero where the system had it in between, as far
+ * as each page goes. Anything else was written by somebody who had no business there any more. */
+static inline void heap_check_poison(const void *p, size_t n)
+{
+    const uint64_t *words = p;
+    const uint64_t poison = HEAP_POISON_BYTE * UINT64_C(0x0101010101010101);
+    uint64_t page = 0;
+    for (size_t i = 0; i < n / sizeof *words; i++) {
+        if (i == 0 || (uintptr_t)(words + i) % 4096 == 0)
+            page = words[i];
+        if (words[i] != page || (page && page != poison))
+            os_fatal("the freed word at %p was written to, and holds %lx instead of %lx",
+                     (const void *)(words + i), words[i], page ? poison : 0);
+    }
+}
+#else
+static inline void heap_check_poison(const void *p, size_t n)
+{
+    (void)p, (void)n;
+}
+#endif
 
 /* Before heap_annotate_free, by the last owner. */
 static inline void heap_annotate_poison(void *p, size_t n)

@@ -20,7 +20,11 @@
 #include "heap/span.h"
 #include "heap/types.h"
 
+#ifdef TRI_TORTURE
+#define PIECE HEAP_PAGE
+#else
 #define PIECE ((size_t)128 << 10)
+#endif
 
 heap_span *heap_large_new(tri_heap *h, heap_layout *layout, size_t bytes)
 {
@@ -33,6 +37,7 @@ bool heap_large_zero(heap_span *s, size_t *done)
 {
     size_t left = s->npages * HEAP_PAGE - *done;
     size_t piece = left < PIECE ? left : PIECE;
+    heap_check_poison((void *)(s->base + *done), piece);
     if (s->needzero)
         heap_zero((void *)(s->base + *done), piece);
     heap_span_enter(s->class->heap, s, *done >> HEAP_PAGE_SHIFT, piece >> HEAP_PAGE_SHIFT);

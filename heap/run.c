@@ -19,6 +19,7 @@
 #include "heap/annotate.h"
 #include "heap/numbers.h"
 #include "heap/span.h"
+#include "os/delay.h"
 
 void heap_zero(void *p, size_t bytes)
 {
@@ -120,6 +121,8 @@ void heap_run_reserve(tri_heap *h, heap_span *s, uint32_t first, uint32_t n, boo
     TRI_ASSERT(atomic_load(&s->state) & SPAN_HELD, "reserving slots of a span that nobody holds");
     void *p = (void *)heap_slot(s, first);
     heap_annotate_alloc(h->numbers->valgrind, p, n * s->size, true);
+    for (uint32_t i = 0; i < n; i++)
+        heap_check_poison((void *)heap_slot(s, first + i), s->size);
     if (s->needzero)
         heap_zero(p, n * s->size);
     heap_run_publish(s, first, n, black);
@@ -138,10 +141,12 @@ void heap_run_publish(heap_span *s, uint32_t first, uint32_t n, bool black)
             clear_bits(heap_mark_at(s, w), mask);
             clear_bits(heap_scan_at(s, w), mask);
         }
+        OS_DELAY("alloc.set");
         /* Release: pairs with the address dependency from the bit to the slot in whoever scans. */
         __atomic_store_n(heap_alloc_at(s, w), alloc | mask, __ATOMIC_RELEASE);
     }
     publish_fence();
+    OS_DELAY("alloc.published");
 }
 
 uint32_t heap_run_unreserve(tri_heap *h, heap_span *s, uint32_t first, uint32_t n)

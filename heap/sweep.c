@@ -22,6 +22,7 @@
 #include "heap/mcentral.h"
 #include "heap/span.h"
 #include "heap/types.h"
+#include "os/delay.h"
 
 /* ---- one span ------------------------------------------------------------------------------ */
 
@@ -96,10 +97,12 @@ static uint64_t sweep_bits(tri_heap *h, heap_span *s)
             if (notes)
                 heap_note_freed(h, s, w, dead);
         }
+        OS_DELAY("sweep.freed");
         live += heap_popcount(alloc & mark);
         __atomic_store_n(heap_mark_at(s, w), 0, __ATOMIC_RELAXED);
         __atomic_store_n(heap_scan_at(s, w), 0, __ATOMIC_RELAXED);
     }
+    OS_DELAY("sweep.span");
     s->live = live;
     s->search = 0;
     s->needzero |= freed > 0;
@@ -193,7 +196,11 @@ static heap_span *next_unswept(tri_heap *h, uint32_t gen)
 }
 
 /* So many numbers looked at cost about what one span swept does. */
+#ifdef TRI_TORTURE
+#define NUMBERS_PER_SPAN 1
+#else
 #define NUMBERS_PER_SPAN 32
+#endif
 
 /* Looks at span number `id`; false if it is old and was not swept here. */
 static bool visit(tri_heap *h, uint32_t id, uint32_t gen, size_t *n, uint64_t *bytes)

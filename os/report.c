@@ -15,6 +15,7 @@
 
 #include "os/assert.h"
 #include "os/fault.h"
+#include "os/replay.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -234,6 +235,7 @@ void os_fatal(const char *fmt, ...)
     va_start(ap, fmt);
     fatal_v(fmt, ap);
     va_end(ap);
+    os_replay_tell();
     abort();
 }
 

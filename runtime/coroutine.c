@@ -25,16 +25,23 @@
 #include <errno.h>
 
 #include "os/clock.h"
+#include "os/delay.h"
 #include "os/memory.h"
 #include "os/report.h"
 #include "os/vm.h"
 #include "runtime/sched.h"
 
-#define SLAB_GS   62                 /* of the first slabs */
-#define SLAB_FEW  ((size_t)64 << 10) /* coroutines, from which on slabs are large */
-#define SLAB_HUGE ((size_t)2 << 20)  /* bytes of a large one: a huge page */
-#define ID_BLOCK  64
-#define SHORT_NS  10000000000 /* without a stack, until that is fatal */
+#ifdef TRI_TORTURE
+#define SLAB_GS  2
+#define SLAB_FEW ((size_t)64)
+#define ID_BLOCK 2
+#else
+#define SLAB_GS  62                 /* of the first slabs */
+#define SLAB_FEW ((size_t)64 << 10) /* coroutines, from which on slabs are large */
+#define ID_BLOCK 64
+#endif
+#define SLAB_HUGE ((size_t)2 << 20) /* bytes of a large one: a huge page */
+#define SHORT_NS  10000000000       /* without a stack, until that is fatal */
 
 struct sched_slab {
     struct sched_slab *next;
@@ -186,6 +193,7 @@ static void coroutine_main(void *arg)
     sched_m *m = sched_arrive();
     sched_g *g = arg;
     void *value = g->arg;
+    OS_DELAY("spawn.pull");
     gc_transfer(m->mu, (uintptr_t)value);
     __atomic_store_n(&g->arg, NULL, __ATOMIC_RELAXED);
     void (*fn)(void *) = g->fn;
@@ -219,6 +227,7 @@ int sched_g_new(sched *s, sched_m *m, gc_mutator *mu, void (*fn)(void *), void *
     __atomic_store_n(&g->stack.extra_count, 1 + SCHED_SLOTS, __ATOMIC_RELAXED);
     if (mu) { /* without one, the stack is new: gc_stack_add() has said that it is unscanned */
         gc_transfer(mu, (uintptr_t)arg);
+        OS_DELAY("spawn.born");
         gc_stack_reborn(&g->stack, mu);
     }
     g->size_log2 = size_log2;

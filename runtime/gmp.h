@@ -34,9 +34,9 @@
 #include "tricolor/coro.h"
 
 #ifdef TRI_TORTURE
-#define SCHED_RING 4u
-#define SCHED_FAIR 3u
-#define SCHED_POOL 4u
+#define SCHED_RING 2u
+#define SCHED_FAIR 2u
+#define SCHED_POOL 2u
 #else
 #define SCHED_RING 256u /* entries of a P's run queue; a power of two */
 #define SCHED_FAIR 61u  /* every that many switches the global queue goes first */

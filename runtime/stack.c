@@ -136,6 +136,44 @@ void sched_stack_free_all(sched *s)
 
 /* ---- pools -------------------------------------------------------------------------------------- */
 
+#ifdef TRI_TORTURE
+#define POISON UINT64_C(0xdbdbdbdbdbdbdbdb)
+
+/* The words of the topmost page: every coroutine has touched it. */
+static uint64_t *top_page(const sched_stack *st)
+{
+    return (uint64_t *)((st->hi - 1) & ~(uintptr_t)4095);
+}
+
+static void poison(sched_stack *st)
+{
+    for (uint64_t *p = top_page(st); (uintptr_t)p < st->hi; p++)
+        *p = POISON;
+}
+
+/* Zero where the system had it in between. */
+static sched_stack *check_poison(sched_stack *st)
+{
+    if (!st)
+        return NULL;
+    uint64_t first = *top_page(st);
+    for (const uint64_t *p = top_page(st); (uintptr_t)p < st->hi; p++)
+        if (*p != first || (first && first != POISON))
+            os_fatal("the stack of a coroutine that has ended was written to at %p",
+                     (const void *)p);
+    return st;
+}
+#else
+static void poison(sched_stack *st)
+{
+    (void)st;
+}
+static sched_stack *check_poison(sched_stack *st)
+{
+    return st;
+}
+#endif
+
 static sched_stack *pool_pop(sched *s, uint32_t class)
 {
     sched_stack *st = s->stacks[class];
@@ -190,13 +228,13 @@ static TRI_NOINLINE sched_stack *refill(sched *s, sched_p *p, uint32_t size_log2
 sched_stack *sched_stack_get(sched *s, sched_p *p, uint32_t size_log2)
 {
     if (TRI_UNLIKELY(size_log2 != s->stack_log2))
-        return refill(s, NULL, size_log2);
+        return check_poison(refill(s, NULL, size_log2));
     sched_stack *st = p->stacks;
     if (TRI_UNLIKELY(!st))
-        return refill(s, p, size_log2);
+        return check_poison(refill(s, p, size_log2));
     p->stacks = st->next;
     p->nstacks--;
-    return st;
+    return check_poison(st);
 }
 
 static TRI_NOINLINE void spill(sched *s, sched_p *p)
@@ -213,6 +251,7 @@ static TRI_NOINLINE void spill(sched *s, sched_p *p)
 
 void sched_stack_put(sched *s, sched_p *p, sched_stack *st)
 {
+    poison(st);
     if (TRI_UNLIKELY(!p || st->size_log2 != s->stack_log2)) {
         os_mutex_lock(&s->stacks_lock);
         pool_push(s, st);

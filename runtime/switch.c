@@ -22,6 +22,7 @@
  * Nothing thread-local survives a switch: functions that switch are not inlined and read gc_self()
  * anew.
  */
+#include "os/delay.h"
 #include "os/report.h"
 #include "runtime/sched.h"
 
@@ -41,6 +42,7 @@ static void queue_global(sched_m *m, sched_g *g)
 static void finish_park(sched_m *m, sched_g *g)
 {
     uint32_t state = SCHED_PARKING;
+    OS_DELAY("switch.parking");
     /* Release: whoever readies it sees its context. Acquire on failure: pairs with the waker's
      * release of WOKEN, whose result the coroutine will read. */
     if (TRI_LIKELY(atomic_compare_exchange_strong_explicit(
@@ -77,6 +79,7 @@ static inline sched_m *arrive(sched_m *m)
     if (!m->g)
         m->mu->stack = NULL; /* the M's own stack has no managed pointers */
     m->prev = NULL;
+    OS_DELAY("switch.arrive");
     if (prev)
         publish(m, prev);
     return m;
@@ -172,6 +175,7 @@ static bool ready_claim(sched_g *g)
     /* Acquire: pairs with the release in finish_park(), its context is saved. */
     uint32_t state = atomic_load_explicit(&g->state, memory_order_acquire);
     if (state == SCHED_PARKING) {
+        OS_DELAY("switch.wake");
         /* Release: the coroutine sees what its waker did; pairs with finish_park(). */
         if (atomic_compare_exchange_strong_explicit(&g->state, &state, SCHED_WOKEN,
                                                     memory_order_acq_rel, memory_order_acquire))

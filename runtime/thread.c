@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 
+#include "os/delay.h"
 #include "os/memory.h"
 #include "os/report.h"
 #include "runtime/sched.h"
@@ -181,6 +182,7 @@ static void thread_main(void *arg)
     void *value = t->arg;
     void (*fn)(void *) = t->fn;
     tri_heap *heap = t->heap;
+    OS_DELAY("attach.pull");
     gc_transfer(mu, (uintptr_t)value);
     t->arg = NULL;
     announce(t, 0);

@@ -17,6 +17,8 @@
  */
 #include <string.h>
 
+#include "barrier/sabotage.h"
+#include "os/delay.h"
 #include "runtime/channel.h"
 
 static size_t words_of(const tri_chan *c)
@@ -32,6 +34,21 @@ static void *word(const void *p, size_t i)
 static void set_word(void *p, size_t i, void *value)
 {
     __atomic_store_n((void **)p + i, value, __ATOMIC_RELAXED);
+}
+
+/* Who moves a value between stacks shades it, on either side. */
+static void pushes(gc_mutator *mu, const void *value)
+{
+    if (!BARRIER_LACKS(PUSH))
+        gc_transfer(mu, (uintptr_t)value);
+    OS_DELAY("value.push");
+}
+
+static void pulls(gc_mutator *mu, const void *value)
+{
+    OS_DELAY("value.pull");
+    if (!BARRIER_LACKS(PULL))
+        gc_transfer(mu, (uintptr_t)value);
 }
 
 static bool on_own_stack(const void *p)
@@ -108,7 +125,7 @@ void sched_value_push(const tri_chan *c, void **slots, const void *from)
     }
     for (size_t i = 0; i < words_of(c); i++) {
         void *value = word(from, i);
-        gc_transfer(mu, (uintptr_t)value);
+        pushes(mu, value);
         set_word(slots, i, value);
     }
 }
@@ -145,7 +162,7 @@ void sched_value_pull(const tri_chan *c, void *to, void **slots)
     bool own = on_own_stack(to);
     for (size_t i = 0; i < words_of(c); i++) {
         void *value = word(slots, i);
-        gc_transfer(mu, (uintptr_t)value);
+        pulls(mu, value);
         if (to)
             give_word(to, i, value, own);
     }
@@ -161,7 +178,7 @@ void sched_value_pull_to_buffer(const tri_chan *c, void *to, void **slots)
     gc_mutator *mu = gc_self();
     for (size_t i = 0; i < words_of(c); i++) {
         void *value = word(slots, i);
-        gc_transfer(mu, (uintptr_t)value);
+        pulls(mu, value);
         tri_set_((void **)to + i, value);
     }
     clear_slots(c, slots);

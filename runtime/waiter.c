@@ -13,7 +13,11 @@
  */
 #include "runtime/sched.h"
 
+#ifdef TRI_TORTURE
+#define WAKE_PIECE 2
+#else
 #define WAKE_PIECE 64
+#endif
 
 static __thread sched_waiter own_waiter;
 

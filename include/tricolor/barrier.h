@@ -28,15 +28,25 @@ typedef void *__attribute__((may_alias)) tri_slot_;
 TRI_API void tri_set_slow_(tri_mutator *m, void *slot, void *value);
 TRI_API void tri_init_slow_(tri_mutator *m, void *slot, void *value);
 
+/* Builds for testing can be late between the check and the store. */
+#ifdef TRI_DELAYS
+TRI_API void tri_delay_store_(void);
+#define TRI_DELAY_STORE_() tri_delay_store_()
+#else
+#define TRI_DELAY_STORE_() ((void)0)
+#endif
+
 TRI_INLINE void tri_set_(void *slot, void *value)
 {
     tri_mutator *m = tri_self();
     m->busy = 1;
     TRI_SIGNAL_FENCE();
-    if (TRI_UNLIKELY(m->barrier))
+    if (TRI_UNLIKELY(m->barrier)) {
         tri_set_slow_(m, slot, value);
-    else
+    } else {
+        TRI_DELAY_STORE_();
         __atomic_store_n((tri_slot_ *)slot, value, __ATOMIC_RELAXED);
+    }
     TRI_SIGNAL_FENCE();
     m->busy = 0;
 }

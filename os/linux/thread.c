@@ -13,9 +13,11 @@
 
 #include "os/thread.h"
 
+#include "os/delay.h"
 #include "os/fault.h"
 #include "os/linux/cgroup.h"
 #include "os/memory.h"
+#include "os/replay.h"
 #include "os/vm.h"
 
 #include <errno.h>
@@ -34,6 +36,7 @@ _Static_assert(sizeof(pthread_t) <= sizeof(uintptr_t), "a thread handle fits a w
 struct start {
     void (*fn)(void *);
     void *arg;
+    uint32_t number; // in the order of starting, for os/replay.h
     char name[16];
 };
 
@@ -43,6 +46,8 @@ static void *thread_main(void *p)
     os_free(p, sizeof s);
     if (s.name[0])
         prctl(PR_SET_NAME, s.name);
+    os_replay_begin(s.number);
+    OS_DELAY("thread.start");
     s.fn(s.arg);
     return NULL;
 }
@@ -68,6 +73,7 @@ int(os_thread_start)(os_thread *t, void (*fn)(void *), void *arg, const char *na
         return -ENOMEM;
     s->fn = fn;
     s->arg = arg;
+    s->number = os_replay_number();
     if (name)
         strncpy(s->name, name, sizeof s->name - 1);
 

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "os/replay.h"
+
 void stress_fail(const char *file, int line, const char *format, ...)
 {
     char text[512];
@@ -23,6 +25,7 @@ void stress_fail(const char *file, int line, const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     fprintf(stderr, "%s:%d: %s\n", file, line, text);
+    os_replay_tell();
     abort();
 }
 
