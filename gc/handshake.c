@@ -277,6 +277,8 @@ void gc_handshake(struct gc *gc, gc_step step, gc_target target)
     for (gc_mutator *m = gc->mutators; m; m = m->next) {
         m->signalled_at = 0;
         OS_DELAY("handshake.raise");
+        if (step == GC_STEP_H2)
+            OS_DELAY("h2.raise");
         gc_poll_raise(m, GC_POLL_HANDSHAKE);
     }
     gc_collector_unlock(gc);

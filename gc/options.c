@@ -179,9 +179,5 @@ const char *tri_version(void)
     if (barrier_sabotage_name())
         return TRI_VERSION "+sabotaged";
 #endif
-#ifdef TRI_TORTURE
-    return TRI_VERSION "+torture";
-#else
     return TRI_VERSION;
-#endif
 }
