@@ -190,8 +190,12 @@ static heap_span *next_span(gc_marker *w)
  * two blocks ahead, the bitmaps one block ahead. A marker that holds candidates is counted in
  * gc->active, like one that holds a span, and marks them all before it is not. */
 
-#define BLOCK      32
-#define FLUSH_AT   1024 /* candidates; guests, who have microseconds, mark them as they come */
+#define BLOCK 32
+#ifdef TRI_TORTURE
+#define FLUSH_AT BLOCK
+#else
+#define FLUSH_AT 1024 /* candidates; guests, who have microseconds, mark them as they come */
+#endif
 #define KERNEL_MAX (64 * 64 + 8) /* words that one call of gc_scan_kernel.objects may write */
 _Static_assert(FLUSH_AT + KERNEL_MAX <= GC_FOUND, "no room for what a kernel may find");
 

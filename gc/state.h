@@ -65,12 +65,7 @@ typedef struct gc_marker {
     struct gc_marker *next;
 } gc_marker;
 
-/* Words of gc_marker.found; at least what the slots of a bitmap word hold: 64 times 64. */
-#ifdef TRI_TORTURE
-#define GC_FOUND 4096
-#else
-#define GC_FOUND 8192
-#endif
+#define GC_FOUND 8192 /* words of gc_marker.found */
 
 typedef struct gc_root {
     uintptr_t *start;
