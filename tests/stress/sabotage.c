@@ -8,7 +8,7 @@
  * Mutators of these games poll (no signals), so that the program says where a handshake can be
  * acknowledged and where not; "late" below means: without a poll.
  *
- * ctest: timeout=600
+ * ctest: timeout=900
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -422,18 +422,21 @@ static void send_letters(uint64_t number, long late)
     tri_chan_close(channel);
 }
 
+enum { SENDERS = 60, RECEIVERS = 2, LETTERS = 2048 };
+
+/* Letters are kept for long enough that the end of the cycle finds them. */
 static void receive_letters(void)
 {
-    item *volatile seen[8] = {0};
+    item *volatile seen[LETTERS] = {0};
     item *got;
     for (unsigned n = 0; tri_chan_recv(channel, &got) == 1; n++) {
         item_check(got);
-        seen[n % 8] = got;
+        item *old = seen[n % LETTERS];
+        if (old)
+            item_check(old);
+        seen[n % LETTERS] = got;
         got = NULL;
-        for (unsigned i = 0; i < 8; i++)
-            if (seen[i])
-                item_check(seen[i]);
-        tri_poll();
+        tri_yield();
     }
 }
 
@@ -481,9 +484,9 @@ static void fetching(void)
     open_channel();
     STRESS_CHECK(tri_sched_start(heap, 4) == 0,
                  "no scheduler"); /* one P is lent to the collector */
-    tri_waitgroup_add(&all, 10);
-    for (unsigned i = 0; i < 10; i++)
-        STRESS_CHECK(tri_go(i < 8 ? coroutine_sender : coroutine_receiver, &all) == 0,
+    tri_waitgroup_add(&all, SENDERS + RECEIVERS);
+    for (unsigned i = 0; i < SENDERS + RECEIVERS; i++)
+        STRESS_CHECK(tri_go(i < SENDERS ? coroutine_sender : coroutine_receiver, &all) == 0,
                      "no coroutine");
     tri_waitgroup_wait(&all);
     STRESS_CHECK(tri_sched_stop(heap) == 0, "the scheduler does not stop");
