@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gc/state.h"
 #include "barrier/sabotage.h"
+#include "gc/state.h"
 #include "gc/torture.h"
 #include "os/report.h"
 
