@@ -259,6 +259,7 @@ int tri_heap_create(const tri_options *options, tri_heap **out)
         return err;
     if (o.gogc == 0)
         o.gogc = 100;
+    gc_stack_check_real();
     os_clock_init();
     tri_heap *h = os_alloc(sizeof *h);
     if (!h)

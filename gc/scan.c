@@ -43,7 +43,9 @@ static const gc_scan_kernel *usable_avx512(void)
 
 const gc_scan_kernel *gc_scan_best(void)
 {
-    const gc_scan_kernel *k = usable_avx512();
+    const gc_scan_kernel *k = gc_scan_valgrind();
+    if (!k)
+        k = usable_avx512();
     if (!k)
         k = usable_avx2();
     return k ? k : &gc_scan_scalar;

@@ -34,6 +34,8 @@ const gc_scan_kernel *gc_scan_named(const char *name);
 extern const gc_scan_kernel gc_scan_scalar;
 extern const gc_scan_kernel *const gc_scan_avx2;
 extern const gc_scan_kernel *const gc_scan_avx512;
+/* NULL where the program does not run under Valgrind. */
+const gc_scan_kernel *gc_scan_valgrind(void);
 
 /* Kernels read red zones of stacks and words that mutators are writing, both on purpose. */
 #define GC_SCAN_UNCHECKED __attribute__((no_sanitize("address", "thread")))

@@ -192,6 +192,8 @@ void gc_show_runs(
     gc_mutator *m); /* the active run table, to the inline allocation. Async-signal-safe */
 
 /* stack.c */
+/* Aborts if a tool keeps locals elsewhere than on the stack. */
+void gc_stack_check_real(void);
 void gc_stacks_mark_parked(struct gc *gc, gc_marker *w);
 void gc_stacks_each(struct gc *gc, void (*fn)(void *arg, gc_stack *s), void *arg);
 void gc_stacks_close(struct gc *gc);

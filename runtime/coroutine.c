@@ -263,6 +263,8 @@ bool sched_g_equip(sched_m *m, sched_g *g)
 
 void sched_g_begin(gc_mutator *mu, sched_g *g)
 {
+    if (TRI_LIKELY(!g->bound))
+        sched_fiber_stack_open(&g->memory->fiber, (void *)g->memory->lo, (void *)g->memory->hi);
     gc_stack_begin(mu, &g->stack, g->memory->lo, g->memory->hi);
     sched_fiber_born(&g->fiber, (void *)g->stack.lo, (void *)g->stack.hi, g->name);
     os_context_init(&g->ctx, (void *)g->stack.hi, coroutine_main, g);
@@ -275,10 +277,12 @@ void sched_g_retire(sched_m *m, sched_g *g)
     g->stack.lo = g->stack.hi; /* the memory is another coroutine's soon */
     gc_stack_die(&g->stack);
     sched_fiber_died(&g->fiber);
-    if (TRI_UNLIKELY(g->bound))
+    if (TRI_UNLIKELY(g->bound)) {
         sched_shared_end(m, g);
-    else
+    } else {
+        sched_fiber_stack_close(&g->memory->fiber, (void *)g->memory->lo, (void *)g->memory->hi);
         sched_stack_put(s, p, g->memory);
+    }
     g->memory = NULL;
     g->next = p->free;
     p->free = g;

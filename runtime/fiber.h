@@ -30,7 +30,8 @@
 #endif
 
 #if defined(__has_include)
-#if __has_include(<valgrind/valgrind.h>)
+#if __has_include(<valgrind/memcheck.h>) && __has_include(<valgrind/valgrind.h>)
+#include <valgrind/memcheck.h>
 #include <valgrind/valgrind.h>
 #define SCHED_VALGRIND 1
 #endif
@@ -64,25 +65,50 @@ typedef struct sched_fiber {
 
 /* Of a piece of memory that coroutines use as their stack, one after the other. */
 typedef struct sched_fiber_stack {
-    unsigned valgrind;
+    unsigned valgrind_id;
+    bool on_valgrind; /* which a client request would tell, more slowly */
 } sched_fiber_stack;
 
 static inline void sched_fiber_stack_new(sched_fiber_stack *f, void *lo, void *hi)
 {
     (void)f, (void)lo, (void)hi;
 #if SCHED_VALGRIND
-    f->valgrind = VALGRIND_STACK_REGISTER(lo, hi);
+    f->on_valgrind = RUNNING_ON_VALGRIND != 0;
+    f->valgrind_id = VALGRIND_STACK_REGISTER(lo, hi);
 #endif
 }
 
-static inline void sched_fiber_stack_free(sched_fiber_stack *f, void *lo, void *hi)
+/* A coroutine gets it: what was there before is nobody's. */
+static inline void sched_fiber_stack_open(sched_fiber_stack *f, void *lo, void *hi)
 {
     (void)f, (void)lo, (void)hi;
 #if SCHED_ASAN
     __asan_unpoison_memory_region(lo, (size_t)((char *)hi - (char *)lo));
 #endif
 #if SCHED_VALGRIND
-    VALGRIND_STACK_DEREGISTER(f->valgrind);
+    if (TRI_UNLIKELY(f->on_valgrind))
+        (void)VALGRIND_MAKE_MEM_UNDEFINED(lo, (size_t)((char *)hi - (char *)lo));
+#endif
+}
+
+/* Its coroutine ended: until another gets it, nobody has business there. */
+static inline void sched_fiber_stack_close(sched_fiber_stack *f, void *lo, void *hi)
+{
+    (void)f, (void)lo, (void)hi;
+#if SCHED_ASAN
+    __asan_poison_memory_region(lo, (size_t)((char *)hi - (char *)lo));
+#endif
+#if SCHED_VALGRIND
+    if (TRI_UNLIKELY(f->on_valgrind))
+        (void)VALGRIND_MAKE_MEM_NOACCESS(lo, (size_t)((char *)hi - (char *)lo));
+#endif
+}
+
+static inline void sched_fiber_stack_free(sched_fiber_stack *f, void *lo, void *hi)
+{
+    sched_fiber_stack_open(f, lo, hi); /* another mapping may get these addresses */
+#if SCHED_VALGRIND
+    VALGRIND_STACK_DEREGISTER(f->valgrind_id);
 #endif
 }
 
@@ -137,13 +163,11 @@ static inline void sched_fiber_born(sched_fiber *f, void *lo, void *hi, const ch
 #endif
 }
 
-/* It ended, and was left: its frames never return, so their redzones are forgotten. */
+/* It ended, and was left. */
 static inline void sched_fiber_died(sched_fiber *f)
 {
     (void)f;
 #if SCHED_ASAN
-    if (f->bottom)
-        __asan_unpoison_memory_region(f->bottom, f->size);
     f->bottom = NULL;
 #endif
 #if TRI_TSAN
