@@ -2,10 +2,10 @@
 # tests/<room>/<file>.sh becomes a test of the same kind of name, run with bash; tests/support/*.c is a small library
 # that every test links. A test that needs something special says so in a comment near its top:
 #
-#     ctest: timeout=600 serial long build=thread
+#     ctest: timeout=600 serial long build=thread,address
 #
 # `serial`: nothing else runs beside it. `long`: it gets the label long, which `./dev test` leaves out without --long.
-# `build`: it is there in builds of this kind alone: release, debug, torture, or the name of a sanitizer.
+# `build`: it is there in builds of these kinds alone: release, debug, torture, or the name of a sanitizer.
 # An exit code of 77 means skipped.
 
 # Without Criterion there are no tests, which is an error only for who wants them (TRI_TESTS=REQUIRED): the demo and the
@@ -58,7 +58,11 @@ function(tricolor_tests_of_this_build list)
     set(kept)
     foreach(source IN LISTS ${list})
         file(READ "${source}" head LIMIT 4096)
-        if(NOT head MATCHES "ctest:[^\n]* build=([a-z]+)" OR CMAKE_MATCH_1 STREQUAL TRI_BUILD_KIND)
+        set(kinds ${TRI_BUILD_KIND})
+        if(head MATCHES "ctest:[^\n]* build=([a-z,]+)")
+            string(REPLACE "," ";" kinds "${CMAKE_MATCH_1}")
+        endif()
+        if(TRI_BUILD_KIND IN_LIST kinds)
             list(APPEND kept "${source}")
         endif()
     endforeach()

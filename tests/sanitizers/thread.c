@@ -9,12 +9,11 @@
 #include <criterion/criterion.h>
 
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <tricolor/tricolor.h>
-#include <unistd.h>
 
+#include "support/program.h"
 #include "support/stress.h"
 
 #define REPORTED 66 /* the exit code of a program with a race */
@@ -50,54 +49,35 @@ static void run_two(void (*one)(void *), void (*other)(void *))
     tri_waitgroup_wait(&s.running);
 }
 
-static const struct program {
-    const char *name;
-    void (*main_fn)(void *);
-} programs[];
-
-/* A program of its own, since ThreadSanitizer has no new threads in the child of one with threads. */
-__attribute__((constructor)) static void be_program(void)
+static void run(void (*main_fn)(void *))
 {
-    const char *name = getenv("RACING_PROGRAM");
-    if (!name)
-        return;
-    const struct program *p = programs;
-    while (p->name && strcmp(p->name, name) != 0)
-        p++;
     tri_options o;
-    STRESS_CHECK(p->name && tri_options_init(&o) == 0, "no such program");
+    STRESS_CHECK(tri_options_init(&o) == 0, "the environment's options are wrong");
     o.procs = 2;
-    STRESS_CHECK(tri_run(&o, p->main_fn, NULL) == 0, "does not run");
-    exit(0);
+    STRESS_CHECK(tri_run(&o, main_fn, NULL) == 0, "does not run");
 }
 
-static void become(void *name)
+static int status_of(const char *name, char *said, size_t size)
 {
-    setenv("RACING_PROGRAM", name, 1);
-    execl("/proc/self/exe", "program", (char *)NULL);
-}
-
-static int status_of(const char *program, char *said, size_t size)
-{
-    int status = stress_in_child(become, (void *)(uintptr_t)program, said, size);
+    int status = program_run(name, NULL, NULL, said, size);
     cr_assert(WIFEXITED(status), "status %x: %s", status, said);
     return WEXITSTATUS(status);
 }
 
-static void is_a_race(const char *program, const char *where)
+static void is_a_race(const char *name, const char *where)
 {
     static char said[16384];
-    int status = status_of(program, said, sizeof said);
+    int status = status_of(name, said, sizeof said);
     cr_assert_eq(status, REPORTED, "exit status %d: %s", status, said);
     cr_assert(strstr(said, "data race"), "%s", said);
     cr_assert(strstr(said, where), "%s is not named: %s", where, said);
     cr_assert(strstr(said, "'one'") && strstr(said, "'other'"), "no names: %s", said);
 }
 
-static void is_none(const char *program)
+static void is_none(const char *name)
 {
     static char said[16384];
-    int status = status_of(program, said, sizeof said);
+    int status = status_of(name, said, sizeof said);
     cr_assert_eq(status, 0, "exit status %d: %s", status, said);
     cr_assert_str_empty(said);
 }
@@ -314,12 +294,19 @@ Test(thread_sanitizer, sees_the_order_of_a_wait_group)
     is_none("wait_for_results");
 }
 
-#define PROGRAM(fn) \
-    {               \
-#fn, fn     \
-    }
-static const struct program programs[] = {
-    PROGRAM(add_after_a_while),      PROGRAM(add_locked),       PROGRAM(add_without_order),
-    PROGRAM(send_buffered),          PROGRAM(send_unbuffered),  PROGRAM(set_beside_load),
-    PROGRAM(set_beside_plain_store), PROGRAM(wait_for_results), {NULL, NULL},
+static const program programs[] = {
+    {"add_after_a_while", add_after_a_while},
+    {"add_locked", add_locked},
+    {"add_without_order", add_without_order},
+    {"send_buffered", send_buffered},
+    {"send_unbuffered", send_unbuffered},
+    {"set_beside_load", set_beside_load},
+    {"set_beside_plain_store", set_beside_plain_store},
+    {"wait_for_results", wait_for_results},
+    {NULL, NULL},
 };
+
+__attribute__((constructor)) static void be_program(void)
+{
+    program_be(programs, run);
+}
