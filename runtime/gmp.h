@@ -147,7 +147,8 @@ struct sched_g {
     /* What every switch touches. */
     os_context ctx; /* valid while it is off its thread */
     gc_stack stack;
-    sched_g *next;          /* of whatever queue or pool it is in */
+    sched_g *next;  /* of whatever queue or pool it is in */
+    sched_g *ahead; /* some places further in the global queue, to be fetched; may be stale */
     _Atomic uint32_t state; /* sched_state */
     _Atomic uint32_t reason;
     void (*fn)(void *);
