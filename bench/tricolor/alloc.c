@@ -113,7 +113,7 @@ static bool prepare(bench *b)
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         size_t length = strlen(shapes[i].name);
         const char *rest = b->variant + length;
-        if (strncmp(b->variant, shapes[i].name, length))
+        if (strncmp(b->variant, shapes[i].name, length) != 0)
             continue;
         if (strcmp(rest, ".t1") == 0 || strcmp(rest, ".t2") == 0) {
             shape = &shapes[i];
