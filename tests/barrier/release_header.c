@@ -105,7 +105,8 @@ static void expect_fault(void (*fn)(void *), const char *function, const char *o
     int status = stress_in_child(fn, NULL, said, sizeof said), line;
     cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "said: %s", said);
     cr_assert(strstr(said, object) && strstr(said, field), "said: %s", said);
-    cr_assert_eq(sscanf(said, "line %d", &line), 1, "said: %s", said);
+    const char *told = strstr(said, "line "); /* a torture build says something before */
+    cr_assert(told && sscanf(told, "line %d", &line) == 1, "said: %s", said);
     resolve(said, resolved, sizeof resolved);
     cr_assert(strstr(resolved, function), "made at %s, not in %s; said: %s", resolved, function,
               said);
