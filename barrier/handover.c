@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "heap/stack.h"
+#include "os/delay.h"
 #include "os/vm.h"
 
 #ifdef TRI_TORTURE
@@ -72,6 +73,7 @@ bool barrier_hand_over(gc_mutator *m)
     b->count = m->nbuffer;
     memcpy(b->words, m->buffer, m->nbuffer * sizeof m->buffer[0]);
     m->nbuffer = 0;
+    OS_DELAY("handover.copied");
     heap_stack_push(&blocks->full, link);
     return true;
 }

@@ -21,10 +21,10 @@
     X(H1B, "h1b", "H2 follows H1 without H1b")                                    \
     X(RECHECK, "recheck", "marking is over after one round, whatever it found")   \
     X(ROUND, "round", "the buffer is not drained in a round")                     \
+    X(BLOCKS, "blocks", "a round does not shade what was handed over")            \
     X(PUSH, "push", "who moves a value into another's slots does not shade it")   \
     X(PULL, "pull", "who moves a value out of another's slots does not shade it") \
-    X(DETACH, "detach", "the buffer is lost at detach")                           \
-    X(AFTER_DONE, "after-done", "shading goes on after DONE")
+    X(DETACH, "detach", "the buffer is lost at detach")
 
 typedef enum barrier_piece {
     BARRIER_WHOLE,

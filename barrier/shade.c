@@ -41,13 +41,11 @@ void barrier_shade(tri_heap *h, uintptr_t word)
     /* Acquire: pairs with the collector's store of DONE. From DONE on a mutator that has not
      * acknowledged H5 would otherwise mark new white objects of one that has, and the next cycle,
      * finding them marked, would never scan them. */
-    if (atomic_load_explicit(&h->term, memory_order_acquire) == TERM_DONE &&
-        !BARRIER_LACKS(AFTER_DONE))
+    if (atomic_load_explicit(&h->term, memory_order_acquire) == TERM_DONE)
         return;
     heap_ref ref;
     bool first;
-    if (!heap_find(h, word, &ref) || heap_is_marked(ref.span, ref.index) ||
-        (!barrier_note_work(h) && !BARRIER_LACKS(AFTER_DONE)))
+    if (!heap_find(h, word, &ref) || heap_is_marked(ref.span, ref.index) || !barrier_note_work(h))
         return;
     OS_DELAY("shade.mark");
     if (!heap_mark(ref.span, ref.index, &first))

@@ -146,7 +146,9 @@ static bool round_is_clean(struct gc *gc)
     }
     OS_DELAY("round.begun");
     gc_handshake(gc, GC_STEP_ROUND, gc->target);
-    shade_blocks(h);
+    OS_DELAY("round.blocks");
+    if (!BARRIER_LACKS(BLOCKS))
+        shade_blocks(h);
     if (BARRIER_LACKS(RECHECK)) {
         set_term(h, TERM_DONE);
         return true;

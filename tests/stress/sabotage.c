@@ -564,6 +564,11 @@ Test(stress_sabotage, without_draining_in_rounds_objects_are_lost)
     expect_caught(pauses, "round");
 }
 
+Test(stress_sabotage, without_shading_what_was_handed_over_objects_are_lost)
+{
+    expect_caught(pauses, "blocks");
+}
+
 Test(stress_sabotage, without_the_recheck_at_termination_objects_are_lost)
 {
     expect_caught(pauses, "recheck");
@@ -592,6 +597,16 @@ Test(stress_sabotage, without_waiting_out_old_stores_objects_are_lost)
 Test(stress_sabotage, without_scanning_a_stack_on_resume_objects_are_lost)
 {
     expect_caught(parks, "resume");
+}
+
+Test(stress_sabotage, without_rescanning_a_stack_that_is_resumed_in_both_objects_are_lost)
+{
+    expect_caught(parks, "regrey");
+}
+
+Test(stress_sabotage, without_shading_by_initialising_stores_in_both_objects_are_lost)
+{
+    expect_caught(parks, "init");
 }
 
 Test(stress_sabotage, without_shading_on_the_pushing_side_objects_are_lost)
