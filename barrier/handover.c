@@ -91,7 +91,7 @@ barrier_block *barrier_take_blocks(tri_heap *h)
 
 barrier_block *barrier_give_back(tri_heap *h, barrier_block *b)
 {
-    void **next = b->link[0];
+    void **next = __atomic_load_n(&b->link[0], __ATOMIC_RELAXED);
     heap_stack_push(&h->blocks->free, b->link);
     return next ? block_of(next) : NULL;
 }

@@ -97,7 +97,7 @@ static inline void **heap_stack_take_all(heap_stack *s)
             return NULL;
         if (heap_stack_swap(s, tag, top, 0)) {
 #if TRI_TSAN
-            for (void **at = (void **)top; at; at = (void **)*at)
+            for (void **at = (void **)top; at; at = __atomic_load_n((void ***)at, __ATOMIC_RELAXED))
                 HEAP_STACK_GET(at);
 #endif
             return (void **)top;
