@@ -51,6 +51,7 @@
 #include "os/vm.h"
 
 #define RESERVE_DEFAULT  ((size_t)256 << 30)
+#define RESERVE_CHECKED  ((size_t)32 << 30) /* barriercheck=1 takes three times as much */
 #define RESERVE_LEAST    ((size_t)64 << 20)
 #define RESERVE_VALGRIND ((size_t)4 << 30) /* its own tables grow with what we map */
 
@@ -624,7 +625,9 @@ void heap_arena_fork_done(tri_heap *h)
 
 static size_t arena_wanted(const tri_heap *h, bool valgrind)
 {
-    size_t want = h->options.reserve ? h->options.reserve : RESERVE_DEFAULT;
+    size_t want = h->options.barrier_check ? RESERVE_CHECKED : RESERVE_DEFAULT;
+    if (h->options.reserve)
+        want = h->options.reserve;
     size_t limit = os_address_limit();
     if (valgrind && want > RESERVE_VALGRIND)
         want = RESERVE_VALGRIND;

@@ -23,7 +23,7 @@ enum { TRI_BARRIER_CHECK_OFF, TRI_BARRIER_CHECK_ABORT, TRI_BARRIER_CHECK_WARN };
 
 typedef struct tri_options {
     size_t reserve;      /* bytes of address space, at least 16 MiB; 0: 256 GiB, less under
-                          * RLIMIT_AS or Valgrind */
+                          * RLIMIT_AS, Valgrind or barrier_check */
     size_t memory_limit; /* soft limit in bytes on what the library takes; 0: none */
     size_t hard_limit;   /* limit in bytes on the heap, at least 4 MiB; 0: none */
     int gogc;            /* percent; 0: 100; negative: collect only for limits and on request */

@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,16 +44,8 @@ static tri_heap *open_heap(int check)
 
 /* ---- what is expected ------------------------------------------------------------------------- */
 
-static void expect(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void expect(const char *format, ...)
-{
-    char text[512];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    STRESS_CHECK(dprintf(2, "expect: %s\n", text) > 0, "nobody listens");
-}
+#define expect(format, ...) \
+    STRESS_CHECK(dprintf(2, "expect: " format "\n", ##__VA_ARGS__) > 0, "nobody listens")
 
 static void expect_value(const char *what, const void *value)
 {
