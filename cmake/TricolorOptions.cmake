@@ -45,7 +45,7 @@ set(TRI_SANITIZE_FLAGS "")
 if(TRI_SANITIZE)
     set(TRI_SANITIZE_FLAGS "-fsanitize=${TRI_SANITIZE}")
     if(TRI_SANITIZE STREQUAL "undefined")
-        list(APPEND TRI_SANITIZE_FLAGS -fno-sanitize-recover=all)
+        list(APPEND TRI_SANITIZE_FLAGS -fsanitize=float-cast-overflow -fno-sanitize-recover=all)
     endif()
 endif()
 
