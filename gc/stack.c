@@ -333,7 +333,9 @@ void gc_stack_take(gc_mutator *m, uintptr_t sp, const void *ucontext)
 static void mark_still(gc_marker *w, gc_stack *s)
 {
     gc_mark_filter(w, live_words(s), gc_stack_live(s) / sizeof(uintptr_t));
-    for (uint32_t i = 0; i < s->extra_count; i++)
+    /* One that was dead may be getting its next argument now, which is shaded by whoever hands it over. */
+    uint32_t extra = __atomic_load_n(&s->extra_count, __ATOMIC_RELAXED);
+    for (uint32_t i = 0; i < extra; i++)
         gc_mark_word(w, (uintptr_t)__atomic_load_n(&s->extra[i], __ATOMIC_RELAXED));
     /* A stack with nothing on it may have no memory of its own, and the range of one that was put away
      * is another's; they are cleared when they are resumed. */

@@ -1,7 +1,10 @@
 /* Every system call and allocation of the library fails once, at each place and for each of its first
  * three uses there, in programs that check what they get; and docs/errors.md says what happens then.
  *
- * ctest: timeout=900
+ * ctest: timeout=900 build=debug,torture,address,undefined
+ *
+ * Not under ThreadSanitizer: the programs run in children of a process with threads, where that has no new
+ * threads ("dup thread with used id").
  *
  * The programs are those of support/exercise.h. Each is run once to list the sites that it reaches, then
  * once per site, use and error. A run must end in time, in one of three ways: all checks hold (functions

@@ -28,7 +28,7 @@ pattern() { tr -s ' \n' '|' <<<"$1" | sed 's/|$//'; }
 
 # ---- what is linked ----
 
-made_by_tools='_GLOBAL_OFFSET_TABLE_|__(asan|tsan|ubsan|sanitizer|start_|stop_|popcount|u?div|u?mod|mul|stack_chk|gcov|addtf).*|.*_chk'
+made_by_tools='_GLOBAL_OFFSET_TABLE_|AnnotateIgnore(Reads|Writes)Begin|__(asan|tsan|ubsan|sanitizer|start_|stop_|popcount|u?div|u?mod|mul|stack_chk|gcov|addtf).*|.*_chk'
 own=$("$TRI_NM" --defined-only "$TRI_STATIC_LIBRARY" 2>/dev/null | awk 'NF == 3 { print $3 }' | sort -u)
 wanted=$("$TRI_NM" -A -u "$TRI_STATIC_LIBRARY" 2>/dev/null | awk -F: 'NF >= 3 { sub(/.* /, "", $NF); print $NF, $(NF - 1) }' | sort -u)
 [ "$(wc -l <<<"$wanted")" -gt 100 ] || fault "nm shows next to nothing of $TRI_STATIC_LIBRARY"
