@@ -296,10 +296,8 @@ static void check_span(struct barrier_log *log, heap_span *s, const char *when)
     }
 }
 
-void barrier_log_check_objects(tri_heap *h, const char *when)
+static void check_objects(tri_heap *h, const char *when)
 {
-    if (!h->log)
-        return;
     /* Acquire: pairs with those who make spans; their number first, then their state. */
     uint32_t limit = atomic_load_explicit(&h->span_limit, memory_order_acquire);
     for (uint32_t id = 1; id < limit; id++) {
@@ -325,9 +323,19 @@ void barrier_log_check(tri_heap *h)
     char when[64];
     record_fault fault;
     os_format(when, sizeof when, "at the end of collection %u", ++h->log->cycle);
-    barrier_log_check_objects(h, when);
+    check_objects(h, when);
     for (size_t at = 0; next_root_fault(h->log, &at, &fault);)
         barrier_report(h->log, &fault, when);
+}
+
+void barrier_log_end_of_heap(tri_heap *h)
+{
+    if (!h->log)
+        return;
+    check_objects(h, "when the heap was destroyed");
+    uint64_t n = barrier_log_faults(h);
+    if (n)
+        os_print("tricolor: barriercheck: %llu faults in this heap\n", (unsigned long long)n);
 }
 
 uint64_t barrier_log_faults(const tri_heap *h)

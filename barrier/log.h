@@ -73,8 +73,8 @@ void barrier_log_root_remove(tri_heap *h, const void *start, size_t count);
 
 /* Compares every object and root. By the collector, while nothing is swept. */
 void barrier_log_check(tri_heap *h);
-/* Objects only; nobody is attached. */
-void barrier_log_check_objects(tri_heap *h, const char *when);
+/* Objects only, for the last time; nobody is attached. Says how many faults there were, if any. */
+void barrier_log_end_of_heap(tri_heap *h);
 uint64_t barrier_log_faults(const tri_heap *h);
 
 /* ---- fork ------------------------------------------------------------------------------------- */
@@ -151,9 +151,9 @@ static inline void barrier_log_check(tri_heap *h)
 {
     (void)h;
 }
-static inline void barrier_log_check_objects(tri_heap *h, const char *when)
+static inline void barrier_log_end_of_heap(tri_heap *h)
 {
-    (void)h, (void)when;
+    (void)h;
 }
 static inline uint64_t barrier_log_faults(const tri_heap *h)
 {

@@ -422,6 +422,7 @@ Test(barrier_check, goes_on_and_counts_each_fault_once_when_asked_to_warn)
     for (char *at = said; (at = strstr(at, "stored without the write barrier")); at++)
         reports++;
     cr_assert_eq(reports, 3, "said: %s", said);
+    cr_assert(strstr(said, "tricolor: barriercheck: 3 faults in this heap\n"), "said: %s", said);
 }
 
 static void forget_in_each_of_many(void *arg)
