@@ -57,7 +57,7 @@ void gc_snapshot_prepare(struct gc *gc, gc_mutator *m)
     if (s && s->capacity * sizeof(uintptr_t) >= gc->stack_max)
         gc->spare = s->next;
     else
-        s = snapshot_new(gc->stack_max);
+        s = os_fault_here("vm.snapshot") ? NULL : snapshot_new(gc->stack_max);
     if (!s)
         return; /* H2 marks what does not fit at once: slower, not wrong */
     s->count = 0;

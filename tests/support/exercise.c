@@ -378,6 +378,54 @@ static void threads(void)
     CALL(tri_heap_destroy, h);
 }
 
+/* ---- deeper stacks than before ------------------------------------------------------------------------- */
+
+static void *deeper(void *arg)
+{
+    CALL(tri_attach, arg);
+    CALL(tri_detach, arg);
+    return NULL;
+}
+
+/* Once a thread with a larger stack has come, copies of stacks need more room than they had: without it,
+ * what the stack refers to is marked at once. */
+static void *shallow(void *arg)
+{
+    tri_heap *h = arg;
+    CALL(tri_attach, h);
+    bead *list = list_new(1000, 7);
+    for (int i = 0; i < 4; i++) {
+        pthread_attr_t size;
+        pthread_t t;
+        CHECK(pthread_attr_init(&size) == 0);
+        CHECK(pthread_attr_setstacksize(&size, (size_t)(i + 1) << 20) == 0);
+        CHECK(pthread_create(&t, &size, deeper, h) == 0);
+        CHECK(pthread_join(t, NULL) == 0);
+        CHECK(pthread_attr_destroy(&size) == 0);
+        CALL(tri_collect, h);
+        list_check(list_new(5000, 1), 5000, 1);
+        list_check(list, 1000, 7);
+    }
+    CALL(tri_detach, h);
+    return NULL;
+}
+
+static void deeper_stacks(void)
+{
+    tri_options o;
+    tri_heap *h;
+    pthread_attr_t size;
+    pthread_t t;
+    CALL(tri_options_init, &o);
+    CALL(tri_heap_create, &o, &h);
+    CHECK(pthread_attr_init(&size) == 0);
+    CHECK(pthread_attr_setstacksize(&size, (size_t)256 << 10) == 0);
+    CHECK(pthread_create(&t, &size, shallow, h) == 0);
+    CHECK(pthread_join(t, NULL) == 0);
+    CHECK(pthread_attr_destroy(&size) == 0);
+    CALL(tri_heap_destroy, h);
+}
+
 /* ---- fork ------------------------------------------------------------------------------------------ */
 
 /* gcc's AddressSanitizer does not take the locks of its allocator at fork(): a child can hang in it. */
@@ -619,6 +667,7 @@ static void checked(void)
 const exercise exercises[] = {
     {"coroutines", coroutines, NULL},
     {"threads", threads, NULL},
+    {"deeper stacks", deeper_stacks, "snapshot"},
     {"forks", forks, "restart gc_start_threads futex alloc@gc_open"},
     {"verified", verified, "verify forget give_back report futex stand_still"},
     {"unused stacks", unused_stacks, "trim"},
