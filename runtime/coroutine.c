@@ -70,7 +70,7 @@ static void pool_push(sched *s, sched_g *g)
     s->npool++;
 }
 
-static struct sched_slab *slab_huge(void)
+static struct sched_slab *g_slab_huge(void)
 {
     struct sched_slab *slab = os_reserve_rw(SLAB_HUGE, SLAB_HUGE);
     if (!slab)
@@ -80,17 +80,17 @@ static struct sched_slab *slab_huge(void)
     return slab;
 }
 
-static struct sched_slab *slab_new(sched *s)
+static struct sched_slab *g_slab_new(sched *s)
 {
     if (s->ngs >= SLAB_FEW)
-        return slab_huge();
+        return g_slab_huge();
     struct sched_slab *slab = os_alloc(SLAB_BYTES);
     if (slab)
         slab->capacity = SLAB_GS;
     return slab;
 }
 
-static void slab_free(struct sched_slab *slab)
+static void g_slab_free(struct sched_slab *slab)
 {
     if (slab->capacity == SLAB_GS)
         os_free(slab, SLAB_BYTES);
@@ -103,7 +103,7 @@ static sched_g *g_create(sched *s)
 {
     struct sched_slab *slab = s->slabs;
     if (!slab || slab->used == slab->capacity) {
-        slab = slab_new(s);
+        slab = g_slab_new(s);
         if (!slab)
             return NULL;
         slab->next = s->slabs;
@@ -425,7 +425,7 @@ void sched_g_free_all(sched *s)
                 sched_image_free(&s->images, stack->away, gc_stack_live(stack));
             sched_fiber_died(&slab->gs[i].fiber);
         }
-        slab_free(slab);
+        g_slab_free(slab);
     }
     s->slabs = NULL;
     sched_shared_free_all(s);

@@ -319,6 +319,7 @@ static void wide_frame(void *arg)
 
 static void count_down(void *arg)
 {
+    tri_sleep(2 * MS);
     list_check(arg, 30, 1);
     tri_waitgroup_done(&shared.done);
 }
@@ -578,6 +579,35 @@ static void many_then_none(void *arg)
     CHECK(shared.counter == 600);
 }
 
+static void passer(void *arg)
+{
+    list_check(arg, 1, 5);
+    tri_mutex_lock(&shared.mutex);
+    shared.counter++;
+    tri_mutex_unlock(&shared.mutex);
+    tri_waitgroup_done(&shared.done);
+}
+
+/* Beyond those that are made a few at a time; on one P they wait until the first waits. */
+static void very_many(void *arg)
+{
+    (void)arg;
+    tri_mutex_lock(&shared.mutex); /* should a slice end before */
+    for (int i = 0; i < 70000; i++)
+        start(passer, list_new(1, 5));
+    tri_mutex_unlock(&shared.mutex);
+    tri_waitgroup_wait(&shared.done);
+    CHECK(shared.counter == 70000);
+}
+
+static void crowd(void)
+{
+    tri_options o;
+    CALL(tri_options_init, &o);
+    o.procs = 1;
+    CALL(tri_run, &o, very_many, NULL);
+}
+
 static void unused_stacks(void)
 {
     tri_options o;
@@ -670,8 +700,9 @@ const exercise exercises[] = {
     {"deeper stacks", deeper_stacks, "snapshot"},
     {"forks", forks, "restart gc_start_threads futex alloc@gc_open"},
     {"verified", verified, "verify forget give_back report futex stand_still"},
+    {"crowd", crowd, "g_slab_huge g_slab_free"},
     {"unused stacks", unused_stacks, "trim"},
     {"sharers", sharers, "image region chunk_empty bind_new guard@guard unguard"},
-    {"checked", checked, "barrier_log grow_roots clear_shadow"},
+    {"checked", checked, "barrier_log grow_roots clear_shadow make_empty_table"},
     {NULL, NULL, NULL},
 };
