@@ -10,7 +10,7 @@
  *
  * The state word keeps a parked stack still while it is read. PARKED to SCANNING by the collector, to
  * RUNNING by the resuming thread, both by compare-and-swap; a resuming thread that finds SCANNING waits
- * for the collector (for one stack, not for a mutator). A dead stack is parked with sp == hi.
+ * for the collector (for two stacks at most, not for a mutator). A dead stack is parked with sp == hi.
  *
  * A parked stack can be put away: its live words are copied to memory of its owner's, and others use
  * the range. That is a move of the stack by a mutator, which therefore claims it as one that resumes
@@ -33,6 +33,8 @@
 #include "os/vm.h"
 
 #define RED_ZONE     128
+#define AHEAD        8           /* stacks */
+#define LINES_AHEAD  5           /* of a stack; most parked ones are no deeper */
 #define REGISTRY_MAX (64u << 20) /* entries of address space; touched as needed */
 
 /* Locals on AddressSanitizer's fake stacks would be out of the collector's sight: a frame that is on one
@@ -349,6 +351,8 @@ static gc_stack *claim_slot(struct gc *gc, uint32_t slot)
 {
     os_mutex_lock(&gc->stacks_lock);
     gc_stack *s = slot < gc->nstacks ? gc->stacks[slot] : NULL;
+    if (slot + AHEAD < gc->nstacks)
+        __builtin_prefetch(gc->stacks[slot + AHEAD]); /* whatever a free slot holds */
     uint32_t state = GC_STACK_PARKED;
     if (is_free(s) || atomic_load_explicit(&s->scanned, memory_order_relaxed) == gc->cycle ||
         !atomic_compare_exchange_strong_explicit(&s->state, &state, GC_STACK_SCANNING,
@@ -356,6 +360,13 @@ static gc_stack *claim_slot(struct gc *gc, uint32_t slot)
         s = NULL;
     os_mutex_unlock(&gc->stacks_lock);
     return s;
+}
+
+static void mark_claimed(struct gc *gc, gc_marker *w, gc_stack *s)
+{
+    mark_still(w, s);
+    atomic_store_explicit(&s->scanned, gc->cycle, memory_order_relaxed);
+    atomic_store_explicit(&s->state, GC_STACK_PARKED, memory_order_release);
 }
 
 /* After H2 is complete. One pass is enough: from here on a stack only ever becomes scanned (nobody is
@@ -366,13 +377,19 @@ void gc_stacks_mark_parked(struct gc *gc, gc_marker *w)
     os_mutex_lock(&gc->stacks_lock);
     uint32_t n = gc->nstacks;
     os_mutex_unlock(&gc->stacks_lock);
+    /* The words of the next one come from memory while those of one are looked at. */
+    gc_stack *claimed = NULL;
     for (uint32_t i = 0; i < n; i++) {
         gc_stack *s = claim_slot(gc, i);
         if (!s)
             continue;
         OS_DELAY("stack.claimed");
-        mark_still(w, s);
-        atomic_store_explicit(&s->scanned, gc->cycle, memory_order_relaxed);
-        atomic_store_explicit(&s->state, GC_STACK_PARKED, memory_order_release);
+        for (unsigned line = 0; line < LINES_AHEAD; line++)
+            __builtin_prefetch((const char *)live_words(s) + line * TRI_CACHE_LINE);
+        if (claimed)
+            mark_claimed(gc, w, claimed);
+        claimed = s;
     }
+    if (claimed)
+        mark_claimed(gc, w, claimed);
 }
