@@ -282,6 +282,7 @@ static void end_move(gc_stack *s, void *away)
 void gc_stack_put_away(gc_mutator *m, gc_stack *s, void *to)
 {
     claim_to_move(m, s);
+    OS_DELAY("stack.moving");
     memcpy(to, (const void *)(s->sp & ~(uintptr_t)7), gc_stack_live(s));
     end_move(s, to);
 }
@@ -289,6 +290,7 @@ void gc_stack_put_away(gc_mutator *m, gc_stack *s, void *to)
 void *gc_stack_bring_back(gc_mutator *m, gc_stack *s)
 {
     claim_to_move(m, s);
+    OS_DELAY("stack.moving");
     void *from = s->away;
     memcpy((void *)(s->sp & ~(uintptr_t)7), from, gc_stack_live(s));
     end_move(s, NULL);

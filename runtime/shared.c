@@ -42,6 +42,7 @@
  * queue implies that it is held, or that one which was taken out of the queue is runnable and will
  * hold and leave it.
  */
+#include "os/delay.h"
 #include "os/memory.h"
 #include "os/vm.h"
 #include "runtime/sched.h"
@@ -143,6 +144,7 @@ static void run_kept(sched_m *m, sched_g *g)
 
 static void let_go(sched_m *m, sched_shared *sh)
 {
+    OS_DELAY("shared.leave");
     os_mutex_lock(&sh->lock);
     sh->held = false;
     sched_g *next = dequeue(sh);
@@ -315,6 +317,7 @@ bool sched_shared_enter(sched_m *m, sched_g *g)
             m->p->fair = 0; /* a yield goes to the M's own stack, and the shared one is left */
         return false;
     }
+    OS_DELAY("shared.enter");
     if (TRI_UNLIKELY(!prepare(m, sh, g))) {
         let_go(m, sh);
         return sched_g_postpone(s, g);

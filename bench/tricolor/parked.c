@@ -1,13 +1,15 @@
 /* parked: a million coroutines that wait on one channel: what they cost in memory, and in time to
- * make, to collect beside, and to wake.
+ * make, to collect beside, and to wake. parked.shared: the same on shared stacks.
  */
 #include "bench.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 static tri_chan *gate; /* a root */
 static _Atomic uint64_t arrived, sum;
 static tri_waitgroup ended;
+static bool shared;
 
 static void wait_at_gate(void *arg)
 {
@@ -18,11 +20,20 @@ static void wait_at_gate(void *arg)
     tri_waitgroup_done(&ended);
 }
 
+static void start(uintptr_t i)
+{
+    if (!shared)
+        bench_go(wait_at_gate, (void *)i);
+    else if (tri_go_shared(wait_at_gate, (void *)i))
+        bench_die("a coroutine could not be started");
+}
+
 static bool prepare(bench *b)
 {
     if (!b->options.procs)
         b->options.procs = 2;
-    return !*b->variant;
+    shared = strcmp(b->variant, "shared") == 0;
+    return shared || !*b->variant;
 }
 
 static void run(bench *b)
@@ -36,7 +47,7 @@ static void run(bench *b)
 
     bench_span begin = bench_begin();
     for (uintptr_t i = 0; i < n; i++)
-        bench_go(wait_at_gate, (void *)i);
+        start(i);
     while (atomic_load_explicit(&arrived, memory_order_relaxed) < n)
         tri_sleep(1000000);
     bench_span create = bench_end(begin);

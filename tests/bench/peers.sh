@@ -33,7 +33,7 @@ metrics_of() {
             echo yield:ns pingpong_roundtrip:ns chan128_1p1c:ns chan128_4p4c:ns select4_unbuffered:ns select4_ready:ns \
                 spawn_join:ns mutex_uncontended:ns mutex_8:ns skynet_cold:s skynet_warm:s "$(tail_of sleep_late)"
             ;;
-        parked) echo rss_each:B create:s gc_wall:s wake_and_end:s ;;
+        parked*) echo rss_each:B create:s gc_wall:s wake_and_end:s ;;
     esac
 }
 
@@ -42,7 +42,7 @@ collects() { [[ " go boehm boehm-inc zgc g1 " == *" $1 "* ]]; }
 # Whether a workload makes sense for a peer.
 can() { # PEER WORKLOAD
     case $2 in
-        sched* | parked) [ "$1" = go ] ;;
+        sched* | parked*) [ "$1" = go ] ;;
         mark.*) collects "$1" ;;
     esac
 }
@@ -96,7 +96,7 @@ check_refusals() {
     done
 }
 
-workloads=(trees.N18 window alloc.flat.16.t1 mark.graph22 mark.tree24 table sched parked)
+workloads=(trees.N18 window alloc.flat.16.t1 mark.graph22 mark.tree24 table sched parked parked.shared)
 for size in 16 64 256 1024; do workloads+=("alloc.flat.$size.t2" "alloc.ptrs.$size.t2"); done
 cd "$TRI_SOURCE_DIR"
 for workload in "${workloads[@]}"; do

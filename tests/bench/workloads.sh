@@ -210,9 +210,11 @@ for workload in sched sched.1; do
     sum_below 100 && R=$((4 * R)) && checksum_is_R checksum.skynet
 done
 
-run parked
-has rss_each:B create:s gc_wall:s wake_and_end:s
-sum_of_mixes $((1000000 >> scale)) && checksum_is_R
+for workload in parked parked.shared; do
+    run $workload
+    has rss_each:B create:s gc_wall:s wake_and_end:s
+    sum_of_mixes $((1000000 >> scale)) && checksum_is_R
+done
 
 run mutate --seconds 1
 has rate_off:1/s rate_on:1/s rate_share:%

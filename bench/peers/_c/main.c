@@ -76,7 +76,7 @@ static void run(const char *workload, const struct options *o)
     else if (strncmp(workload, "mark.", 5) == 0)
         run_collections_of(workload, o);
     else if (strcmp(workload, "sched") == 0 || strcmp(workload, "sched.1") == 0 ||
-             strcmp(workload, "parked") == 0)
+             strcmp(workload, "parked") == 0 || strcmp(workload, "parked.shared") == 0)
         refuse(77, workload, "there are no coroutines");
     else
         refuse(2, workload, "unknown workload");

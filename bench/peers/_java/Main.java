@@ -96,6 +96,7 @@ final class Main {
             case "sched":
             case "sched.1":
             case "parked":
+            case "parked.shared":
                 refuse(77, workload + ": there are no coroutines");
                 break;
             default:

@@ -61,7 +61,7 @@ func run() {
 	} else if name, ok := strings.CutPrefix(workload, "alloc."); ok {
 		runAlloc(name)
 	} else if fn, ok := map[string]func(){
-		"window": runWindow, "table": runTable, "parked": runParked,
+		"window": runWindow, "table": runTable, "parked": runParked, "parked.shared": runParked,
 		"sched": func() { runSched(2) }, "sched.1": func() { runSched(1) },
 	}[workload]; ok {
 		fn()
