@@ -64,6 +64,7 @@ static int make_markers(struct gc *gc)
             return err;
         }
         gc->markers[gc->nmarkers]->guest = gc->nmarkers > gc->nworkers;
+        gc->markers[gc->nmarkers]->reserve = gc->nmarkers > gc->nworkers - gc->nreserve;
         gc->nmarkers++;
     }
     return 0;
@@ -113,7 +114,10 @@ static void set_up(struct gc *gc, tri_heap *h)
     gc->stack_max = (size_t)64 << 10;
     unsigned cpus = (unsigned)os_cpu_count();
     unsigned total = h->options.workers ? h->options.workers : (cpus + 3) / 4;
-    gc->nworkers = (total > cpus ? cpus : total) - 1;
+    total = total > cpus ? cpus : total;
+    /* Twice as many when mutators outrun them, unless the user said how many. */
+    gc->nreserve = h->options.workers ? 0 : total < cpus - total ? total : cpus - total;
+    gc->nworkers = total + gc->nreserve - 1;
     atomic_store(&gc->gogc, h->options.gogc);
     atomic_store(&h->memory_limit, h->options.memory_limit);
     atomic_store(&h->hard_limit, h->options.hard_limit);

@@ -111,8 +111,7 @@ static void mark_snapshots(struct gc *gc, gc_marker *w)
 
 static void wake_markers(struct gc *gc)
 {
-    atomic_fetch_add_explicit(&gc->markers_wake, 1, memory_order_release); /* pairs with the wait */
-    os_futex_wake(&gc->markers_wake, 1 << 20);
+    gc_wake_markers(gc);
     if (gc_hooks_of(gc)->wake_idle)
         gc_hooks_of(gc)->wake_idle(gc->heap);
 }
@@ -259,7 +258,7 @@ static void run_cycle(struct gc *gc)
     gc->stats = (gc_cycle_stats){.start = os_now(), .forced = gc->stats.forced};
     gc_pacer_cycle_start(gc);
     if (gc_hooks_of(gc)->mark_begin)
-        gc_hooks_of(gc)->mark_begin(gc->heap, gc->nworkers + 1);
+        gc_hooks_of(gc)->mark_begin(gc->heap, gc->nworkers - gc->nreserve + 1);
     begin(gc);
     mark(gc);
     gc_pacer_mark_done(gc);

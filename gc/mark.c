@@ -645,6 +645,17 @@ void gc_own_thread_begin(void)
     os_thread_slices(GC_SLICE_NS);
 }
 
+void gc_wake_markers(struct gc *gc)
+{
+    atomic_fetch_add_explicit(&gc->markers_wake, 1, memory_order_release); /* pairs with the wait */
+    os_futex_wake(&gc->markers_wake, 1 << 20);
+}
+
+static bool wanted(const gc_marker *w)
+{
+    return !w->reserve || atomic_load_explicit(&w->gc->behind, memory_order_relaxed);
+}
+
 void gc_marker_thread(void *marker)
 {
     gc_marker *w = marker;
@@ -654,7 +665,7 @@ void gc_marker_thread(void *marker)
     while (!atomic_load_explicit(&gc->quit, memory_order_acquire)) {
         uint32_t seen = atomic_load_explicit(&gc->markers_wake, memory_order_acquire);
         bool worked = false;
-        if (enter(gc)) {
+        if (wanted(w) && enter(gc)) {
             while (gc_mark_some(w, 64))
                 worked = true;
             leave(gc);
@@ -665,7 +676,7 @@ void gc_marker_thread(void *marker)
         if (worked)
             continue;
         bool marking = atomic_load_explicit(&gc->marking, memory_order_relaxed);
-        os_futex_wait(&gc->markers_wake, seen, marking ? 200000 : -1);
+        os_futex_wait(&gc->markers_wake, seen, marking && wanted(w) ? 200000 : -1);
     }
 }
 
@@ -727,12 +738,15 @@ bool gc_help_mark(tri_heap *h, gc_mutator *m, int64_t ns)
 #define ASSIST_WINDOW 200000
 #define ASSIST_MAX    20000
 
-/* The soft goal was passed while marking runs: a mutator that allocates marks a little, never more
- * than ASSIST_MAX in any ASSIST_WINDOW. The goal may be exceeded further; the hard limit is enforced
+/* The soft goal was passed while marking runs: the reserve of markers is woken, once a cycle, and a
+ * mutator that allocates marks a little, never more than ASSIST_MAX in any ASSIST_WINDOW. The goal may be exceeded further; the hard limit is enforced
  * elsewhere. */
 void gc_mark_assist(gc_mutator *m)
 {
     struct gc *gc = gc_of(m->heap);
+    if (!atomic_load_explicit(&gc->behind, memory_order_relaxed) &&
+        !atomic_exchange_explicit(&gc->behind, true, memory_order_relaxed) && gc->nreserve)
+        gc_wake_markers(gc);
     int64_t start = os_now();
     if (start - m->assist_window >= ASSIST_WINDOW) {
         m->assist_window = start;

@@ -7,8 +7,8 @@
  * more than half of the CPU lately (the limiter: better to exceed the limit than to stop working).
  *
  * What differs. Allocation assists are the worst latency complaint of Go's users, so passing the goal
- * makes a mutator pay at most a tenth of its time, and the soft goal may be exceeded by what it
- * allocates meanwhile; only the hard limit is never passed, which the page allocator enforces.
+ * makes a mutator pay at most a tenth of its time and wakes as many markers again, and the soft goal
+ * may be exceeded by what mutators allocate meanwhile; only the hard limit is never passed, which the page allocator enforces.
  *
  * Hence a program that allocates fast has, after a cycle, much that was born while it marked, and most
  * of that is dead. Go counts it as live, which is near the truth where assists keep it small; here
@@ -119,6 +119,7 @@ void gc_pacer_cycle_start(struct gc *gc)
     gc->stats.worker_start = atomic_load_explicit(&gc->cpu_total, memory_order_relaxed);
     atomic_store_explicit(&h->trigger, UINT64_MAX, memory_order_relaxed);
     atomic_store_explicit(&gc->assist_bytes, gc->stats.goal, memory_order_relaxed);
+    atomic_store_explicit(&gc->behind, false, memory_order_relaxed);
 }
 
 /* Marking is over; what was allocated meanwhile is the runway that this cycle needed. */

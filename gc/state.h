@@ -61,6 +61,7 @@ typedef struct gc_marker {
     _Atomic bool taken;    /* a guest works with it */
     int64_t deadline;      /* a guest's, os_now() nanoseconds; 0: none */
     bool guest;            /* for mutators and idle threads, not a thread of its own */
+    bool reserve;          /* marks only while gc->behind */
     uint64_t marked_bytes; /* by this marker in this cycle, not counting what was born black */
     struct gc_marker *next;
 } gc_marker;
@@ -122,6 +123,7 @@ struct gc {
     _Atomic uint32_t active;       /* markers that may still find work */
     _Atomic uint32_t markers_wake; /* futex */
     _Atomic bool marking;
+    _Atomic bool behind; /* the goal was passed while this cycle marks */
     gc_marker **markers; /* constant after gc_open: collector's, workers', guests' */
     unsigned nmarkers, markers_cap;
 
@@ -129,6 +131,7 @@ struct gc {
     os_thread thread;
     os_thread *worker_threads;
     unsigned nworkers; /* threads beside the collector */
+    unsigned nreserve; /* of those, the last: they mark only when mutators outrun the others */
     uint32_t cycle;    /* collector's: number of the current or next cycle */
     os_mutex request_lock;
     _Atomic uint32_t request_word; /* futex */
@@ -210,6 +213,7 @@ void gc_mark_all(struct gc *gc, gc_marker *w);                  /* until no mark
 bool gc_mark_work_left(struct gc *gc);
 void gc_mark_assist(gc_mutator *m);
 void gc_marker_thread(void *marker);
+void gc_wake_markers(struct gc *gc);
 void gc_own_thread_begin(void);
 bool gc_is_own_thread(void); /* of some heap's collector */
 
