@@ -48,6 +48,7 @@ struct gc_mutator {
     _Atomic uint32_t state;
     _Atomic uint64_t acked;
     uintptr_t blocked_sp;        /* at the last acknowledgement or gc_block() */
+    size_t depth;                /* bytes on its stack at the last acknowledgement */
     const void *stopped_context; /* verify=1: of the handler that stands still */
     bool registers_taken;        /* the last H2 came by signal and saw all registers */
     int tid;

@@ -23,6 +23,28 @@
 #include "os/report.h"
 #include "os/vm.h"
 
+#define SNAPSHOT_SHALLOW ((size_t)16384) /* words */
+#define SNAPSHOT_USES    16
+
+/* A mutator that copies a deep stack at its H2 should not find a copy without memory: first touches of 1 MiB
+ * take longer than copying it. How deep it was a moment ago its last acknowledgement has told; what
+ * cannot be had it touches itself. */
+static void warm_snapshots(struct gc *gc)
+{
+    gc_collector_lock(gc);
+    for (gc_mutator *m = gc->mutators; m; m = m->next) {
+        gc_snapshot *s = m->snapshot;
+        /* Acquire: what it wrote before it acknowledged. */
+        (void)atomic_load_explicit(&m->acked, memory_order_acquire);
+        size_t words = m->depth / sizeof(uintptr_t) + 64;
+        if (!s || words <= s->warm || words <= SNAPSHOT_SHALLOW || words > s->capacity)
+            continue;
+        if (os_populate(s, sizeof *s + words * sizeof(uintptr_t)) == 0)
+            s->warm = words;
+    }
+    gc_collector_unlock(gc);
+}
+
 static void prepare_snapshots(struct gc *gc)
 {
     gc_collector_lock(gc);
@@ -82,11 +104,19 @@ static gc_snapshot *collect_snapshots(struct gc *gc)
     return list;
 }
 
-/* A snapshot that was deep gives its memory back; shallow ones stay warm. */
+/* One that was deep and has been shallow for some cycles gives its memory back; others stay warm. Not at
+ * once, since a deep mutator gets another copy each time. */
 static void recycle_snapshot(struct gc *gc, gc_snapshot *s)
 {
-    if (s->count > 16384)
+    size_t capacity = s->capacity;
+    if (s->warm < s->count)
+        s->warm = s->count;
+    s->shallow = s->count < s->warm / 4 ? s->shallow + 1 : 0;
+    if (s->warm > SNAPSHOT_SHALLOW && s->shallow == SNAPSHOT_USES) {
         os_release(s, sizeof *s + s->capacity * sizeof(uintptr_t));
+        s->capacity = capacity; /* os_release() wiped it */
+        s->warm = s->shallow = 0;
+    }
     s->count = 0;
     gc_collector_lock(gc);
     s->next = gc->spare;
@@ -99,10 +129,8 @@ static void mark_snapshots(struct gc *gc, gc_marker *w)
     gc_snapshot *s = collect_snapshots(gc);
     while (s) {
         gc_snapshot *next = s->next;
-        size_t capacity = s->capacity;
         gc_mark_words(w, s->words, s->count);
         recycle_snapshot(gc, s);
-        s->capacity = capacity; /* os_release() wiped it */
         s = next;
     }
 }
@@ -232,6 +260,7 @@ static void begin(struct gc *gc)
     OS_DELAY("cycle.h1");
     if (!BARRIER_LACKS(H1B))
         gc_handshake(gc, GC_STEP_H1B, both);
+    warm_snapshots(gc);
     OS_DELAY("cycle.h1b");
     gc_handshake(gc, GC_STEP_H2, target_now(gc, TRI_SHADE_OLD, true));
     if (longest(gc) > gc->stats.begin_max)

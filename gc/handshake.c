@@ -54,6 +54,7 @@ static void perform(gc_mutator *m, gc_step step, uintptr_t sp, const void *ucont
 {
     struct gc *gc = gc_of(m->heap);
     barrier_log_settle(m);
+    m->depth = m->stack && sp ? m->stack->hi - sp : 0;
     switch (step) {
     case GC_STEP_H1:
         m->cycle = gc->target.cycle;

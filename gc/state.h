@@ -35,6 +35,8 @@ enum { GC_RUNNING, GC_BLOCKED, GC_ACKING };
 typedef struct gc_snapshot {
     struct gc_snapshot *next;
     size_t count, capacity;
+    size_t warm;      /* words that have memory behind them */
+    unsigned shallow; /* uses in a row that needed less than a quarter of them */
     uintptr_t words[];
 } gc_snapshot;
 
