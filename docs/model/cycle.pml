@@ -57,6 +57,10 @@
 #define FIELDS OBJECTS
 #endif
 
+#if defined(TSO) && !defined(BITS)
+#define BITS
+#endif
+
 #define bit(i)    (1 << (i))
 #define word(o)   (bit(o) & ~1) /* NULL is 0, slots are 1 to OBJECTS; sets of them are bit sets */
 #define EVERY_SLOT (((1 << (OBJECTS + 1)) - 1) & ~1)
@@ -148,7 +152,7 @@ bit target_next; /* target.gen is the next generation */
 #endif
 
 #ifdef GUEST
-byte active;
+byte markers;
 bit marking;
 #endif
 
@@ -419,7 +423,7 @@ inline take_stack()
 inline switch_runs()
 {
 #ifdef RUNS
-#ifndef M_NO_SWITCH
+#if !defined(M_NO_SWITCH) && !defined(M_COLOUR_AT_ISSUE)
     retired[me] = reserved[me];
     reserved[me] = 0;
 #endif
@@ -797,7 +801,12 @@ proctype mutator(byte me)
     byte x, y, o, d, at;
     bit ok;
 #ifdef PARK
-    byte own = me, k;
+    byte k;
+#ifdef SPAWN
+    byte own = (me == STACKS - 1 -> NONE : me); /* the last stack is dead at first */
+#else
+    byte own = me;
+#endif
 #endif
 
 #ifdef ATTACH
@@ -1139,7 +1148,7 @@ idle_phase:
 #endif
 #endif
 #ifdef GUEST
-    atomic { active++ };
+    atomic { markers++ };
     atomic { marking = 1 };
 #endif
     retire(0);
@@ -1156,7 +1165,7 @@ marking_phase:
     mark_all();
 #ifdef GUEST
     if
-    :: active > 1 || queue -> goto marking_phase
+    :: markers > 1 || queue -> goto marking_phase
     :: else
     fi;
 #endif
@@ -1164,7 +1173,7 @@ marking_phase:
 #ifdef GUEST
 #ifndef M_ACTIVE_NOT_CHECKED_BEFORE
     if
-    :: active > 1 -> atomic { term = OPEN }; goto marking_phase
+    :: markers > 1 -> atomic { term = OPEN }; goto marking_phase
     :: else
     fi;
 #endif
@@ -1182,7 +1191,7 @@ marking_phase:
 #ifdef GUEST
 #ifndef M_ACTIVE_NOT_CHECKED_AFTER
     if
-    :: active > 1 -> atomic { term = OPEN }; goto marking_phase
+    :: markers > 1 -> atomic { term = OPEN }; goto marking_phase
     :: else
     fi;
 #endif
@@ -1194,8 +1203,8 @@ marking_phase:
 #endif
 #ifdef GUEST
     atomic { marking = 0 };
-    atomic { active-- };
-    active == 0;
+    atomic { markers-- };
+    markers == 0;
 #endif
 #ifdef M_SWEEP_BEFORE_LAST_H5
     ask(H5);
@@ -1229,7 +1238,7 @@ proctype guest()
     bit unread;
     do
     :: marking ->
-        atomic { active++ };
+        atomic { markers++ };
         if
         :: marking ->
             do
@@ -1238,7 +1247,7 @@ proctype guest()
             od
         :: else
         fi;
-        atomic { active-- }
+        atomic { markers-- }
     od
 }
 #endif
