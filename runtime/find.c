@@ -140,9 +140,12 @@ static sched_g *look(sched_m *m)
     sched_p *p = m->p;
     run_timers(p);
     sched_g *g = NULL;
-    if (p->fair == 0 || m->prefer_global)
+    /* The count begins anew only when the global queue was looked at: a coroutine that yields with an empty
+     * ring comes here at every turn. */
+    if (p->fair == 0 || m->prefer_global) {
         g = from_global(s, p);
-    p->fair = SCHED_FAIR;
+        p->fair = SCHED_FAIR;
+    }
     m->prefer_global = false;
     if (!g)
         g = from_own(p);

@@ -34,7 +34,7 @@
 #include "tricolor/coro.h"
 
 #ifdef TRI_TORTURE
-#define SCHED_RING 4u
+#define SCHED_RING 2u
 #define SCHED_FAIR 3u
 #define SCHED_POOL 2u
 #else

@@ -236,6 +236,41 @@ Test(coroutine, two_that_wake_each_other_do_not_starve_a_third, .timeout = 60)
     run_on(1, starve, NULL);
 }
 
+static _Atomic bool spawned_outside, spawned_outside_ran;
+
+static void note_run(void *arg)
+{
+    (void)arg;
+    spawned_outside_ran = true;
+}
+
+/* From a thread without a P: it goes to the global queue. */
+static void spawn_outside(void *arg)
+{
+    (void)arg;
+    cr_assert_eq(tri_go(note_run, NULL), 0);
+    spawned_outside = true;
+}
+
+static void yields_alone(void *arg)
+{
+    (void)arg;
+    tri_thread *thread;
+    cr_assert_eq(tri_thread_start(tri_current_heap(), spawn_outside, NULL, &thread), 0);
+    while (!spawned_outside)
+        tri_yield();
+    int yields = 0;
+    for (; !spawned_outside_ran; yields++)
+        tri_yield();
+    cr_assert_leq(yields, 2 * (int)SCHED_FAIR, "it ran after %d turns of the other", yields);
+    cr_assert_eq(tri_thread_join(thread), 0);
+}
+
+Test(coroutine, one_that_yields_alone_does_not_starve_the_global_queue, .timeout = 60)
+{
+    run_on(1, yields_alone, NULL);
+}
+
 /* ---- stealing ---------------------------------------------------------------------------------------- */
 
 static _Atomic int seen_threads;
