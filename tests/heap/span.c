@@ -136,9 +136,12 @@ Test(span, a_reserved_slot_is_zero_whatever_was_in_it)
     heap_for_test_end(h);
 }
 
+/* Some failures are survived: advice about huge pages. */
 Test(span, opening_a_heap_unwinds_whatever_fails)
 {
-    for (int n = 1;; n++) {
+    enum { MORE_THAN_IT_ASKS = 64 };
+    int refused = 0;
+    for (int n = 1; n <= MORE_THAN_IT_ASKS; n++) {
         char spec[32];
         snprintf(spec, sizeof spec, "*:%d", n);
         int err = os_fault_configure(spec);
@@ -150,12 +153,12 @@ Test(span, opening_a_heap_unwinds_whatever_fails)
         os_fault_configure(NULL);
         if (err == 0) {
             heap_close(h);
-            cr_assert_gt(n, 7, "fewer things can fail than expected");
-            free(h);
-            return;
+        } else {
+            refused++;
+            cr_assert_eq(err, -ENOMEM);
+            cr_assert(!h->types && !h->central && !h->numbers && !h->pages && !h->arena);
         }
-        cr_assert_eq(err, -ENOMEM);
-        cr_assert(!h->types && !h->central && !h->numbers && !h->pages && !h->arena);
         free(h);
     }
+    cr_assert_gt(refused, 6, "fewer things can fail than expected");
 }
