@@ -28,7 +28,8 @@
  *   BITS         zeroing, colouring and alloc bit are steps of their own
  *   RUNS         slots are reserved before they are issued; two run tables
  *   STALE        stacks hold words that happen to look like pointers to any slot
- *   INIT         tri_init() and tri_make(), beside plain stores
+ *   INIT         tri_init(), beside plain stores
+ *   MAKE         tri_make()
  *   PARK         stacks are parked and resumed, by any mutator
  *   TRANSFER     values move into and out of the slots of parked stacks (PARK)
  *   SPAWN        stacks are born with an argument, and die (PARK)
@@ -677,7 +678,7 @@ inline fill()
         fi
     };
 #endif
-#ifdef INIT
+#ifdef MAKE
     if
     :: y -> atomic { can_store(me) -> store(me, x, y) }
     :: else
@@ -841,8 +842,10 @@ absent:
 #ifdef RUNS
     :: atomic { !reserved[me] && may && room -> used(); take_slot() }; reserve(); atomic { reserved[me] = bit(x); x = 0 }
 #endif
-#ifdef INIT
+#ifdef MAKE
     :: new(true)
+#endif
+#ifdef INIT
     :: atomic { on_stack && may && (fresh & (word(var(0)) | word(var(LOCALS - 1)))) ->
            used();
            if
@@ -1285,13 +1288,16 @@ init
         :: true
         :: mem[0] = 1
         :: mem[0] = 1; mem[1] = 2
+#if OBJECTS > 2
+        :: mem[0] = 1; mem[1] = 2; mem[2] = 3
+#endif
         fi;
         if
         :: true
         :: held[0] = 1
         :: held[0] = 2
         fi;
-        alloc = word(mem[0]) | word(mem[1]) | word(held[0]);
+        alloc = word(mem[0]) | word(mem[1]) | word(mem[2]) | word(held[0]);
 #endif
 #ifdef SPAWN
         stack_state[STACKS - 1] = DEAD;

@@ -8,7 +8,6 @@ check=$TRI_SOURCE_DIR/docs/model/check
 holds() { "$check" holds cycle "$@"; }
 fails() { "$check" fails unreachable cycle "$@"; }
 
-# Two mutators with two locals each, stores only.
 holds -DLOCALS=2 -DOPS=3
 base=(-DLOCALS=2 -DOPS=4)
 fails "${base[@]}" -DM_BLACK_AT_H1
@@ -19,3 +18,19 @@ fails "${base[@]}" -DM_NO_DELETION
 fails "${base[@]}" -DM_ONE_ROUND
 fails "${base[@]}" -DM_ACK_IN_STORE
 fails "${base[@]}" -DM_SWEEP_BEFORE_LAST_H5
+
+# Reserved runs, two run tables, two bitmaps, initialising stores.
+holds -DRUNS -DSTALE -DINIT -DMAKE -DOPS=3
+fails -DRUNS -DOPS=4 -DM_NO_SWITCH
+fails -DRUNS -DOPS=4 -DM_COLOUR_AT_ISSUE
+holds -DBITS -DSTALE -DOPS=3
+"$check" fails unread cycle -DBITS -DSTALE -DOPS=4 -DM_ALLOC_BIT_FIRST
+
+# Store buffers.
+holds -DTSO=1 -DOPS=2
+fails -DTSO=1 -DOPS=3 -DM_NO_FENCE
+
+# A thread that comes and goes.
+holds -DATTACH -DOPS=3
+fails -DATTACH -DOPS=4 -DM_ATTACHED_DOES_NOT_SHADE
+fails -DATTACH -DOPS=4 -DM_BUFFER_LOST_AT_DETACH

@@ -17,7 +17,7 @@ check=$TRI_SOURCE_DIR/docs/model/check
 "$check" holds park
 "$check" holds park -DPS=2
 "$check" fails claimed park -DM_TAKEN_TWICE
-"$check" fails resumable park -DM_WAKE_WITHOUT_CAS
+"$check" fails woken park -DM_WAKE_WITHOUT_CAS
 "$check" fails claimed park -DM_FINDABLE_BEFORE_PARKING
 "$check" fails resumable park -DPS=2 -DM_PUBLISH_BEFORE_SAVE
 "$check" fails ended park -DM_PARK_WITHOUT_CAS
