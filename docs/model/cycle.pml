@@ -569,22 +569,32 @@ inline set_field()
            choose_value(y);
            escapes(x);
            escapes(y);
-           o = load(me, x);
-#ifdef M_NO_DELETION
-           o = 0;
-#endif
-           if
-           :: barrier & SHADE_OLD -> push(o)
-           :: else
-           fi;
-           o = 0;
-#ifndef M_NO_INSERTION
-           if
-           :: barrier & SHADE_NEW -> push(y)
-           :: else
-           fi
-#endif
+           o = load(me, x)
+#ifdef FINE
        };
+#else
+           ;
+#endif
+#ifdef M_NO_DELETION
+       o = 0;
+#endif
+       if
+       :: barrier & SHADE_OLD -> push(o)
+       :: else
+       fi;
+       o = 0;
+#ifndef M_NO_INSERTION
+       if
+       :: barrier & SHADE_NEW -> push(y)
+       :: else
+       fi
+#ifdef FINE
+       ;
+#endif
+#endif
+#ifndef FINE
+       };
+#endif
 #ifdef M_ACK_IN_STORE
        if
        :: owes -> acknowledge()
@@ -1122,7 +1132,7 @@ inline sweep_slot(o)
 proctype collector()
 {
     byte todo, p, q, k, reached;
-    bit unreachable, unread;
+    bit unreachable, unread, nobody_marked;
 
 idle_phase:
 #ifdef M_PARKED_BEFORE_H1
@@ -1131,7 +1141,15 @@ idle_phase:
     ask(H1);
     all_acked;
 #else
-    atomic { term = OPEN };
+    atomic {
+#ifndef M_SHADE_AFTER_DONE
+        nobody_marked = (queue == 0);
+        assert(nobody_marked); /* from DONE on; a span that is freed must be in no queue */
+        nobody_marked = 0;
+#endif
+        queue = 0;
+        term = OPEN
+    };
     handshake(H1);
 #endif
 #ifndef M_H1_AND_H2_IN_ONE

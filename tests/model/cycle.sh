@@ -19,6 +19,13 @@ fails "${base[@]}" -DM_ONE_ROUND
 fails "${base[@]}" -DM_ACK_IN_STORE
 fails "${base[@]}" -DM_SWEEP_BEFORE_LAST_H5
 
+# Full buffers, and a second marker.
+holds -DFILL -DOPS=3
+fails -DMAKE -DFILL -DOPS=3 -DM_SHADE_AFTER_DONE
+holds -DFINE -DFILL -DOPS=2
+holds -DGUEST -DFINE -DFILL -DMUTATORS=1 -DOPS=3
+"$check" fails nobody_marked cycle -DGUEST -DFINE -DFILL -DMUTATORS=1 -DLOCALS=2 -DOPS=4 -DM_ACTIVE_NOT_CHECKED_BEFORE
+
 # Reserved runs, two run tables, two bitmaps, initialising stores.
 holds -DRUNS -DSTALE -DINIT -DMAKE -DOPS=3
 fails -DRUNS -DOPS=4 -DM_NO_SWITCH
@@ -34,3 +41,8 @@ fails -DTSO=1 -DOPS=3 -DM_NO_FENCE
 holds -DATTACH -DOPS=3
 fails -DATTACH -DOPS=4 -DM_ATTACHED_DOES_NOT_SHADE
 fails -DATTACH -DOPS=4 -DM_BUFFER_LOST_AT_DETACH
+
+# Marking before H2 is complete, which design allows and the implementation does not do.
+holds -DLOCALS=2 -DEARLY -DSTALE -DINIT -DOPS=2
+fails -DLOCALS=2 -DEARLY -DSTALE -DINIT -DOPS=3 -DM_INIT_WITHOUT_SHADING
+fails -DLOCALS=2 -DEARLY -DSTALE -DMAKE -DOPS=3
