@@ -116,9 +116,13 @@ struct sched_stack {
 /* A stack that several coroutines use, one at a time. */
 struct sched_shared {
     os_mutex lock;         /* a leaf; guards what follows */
-    bool held;             /* a coroutine runs on it or is about to; the rest below is its M's */
+    sched_g *held;         /* the one that runs on it or is about to; NULL: none */
     bool offered;          /* in some P's hand or in the list of those with room */
     bool idle;             /* nobody has used it since the monitor looked */
+    bool told;             /* of this holder: sched_shared_watch() */
+    uint32_t holds;        /* ever, modulo 2^32 */
+    uint32_t seen_holds;   /* the monitor's */
+    int64_t seen_at;       /* the monitor's: since when seen_holds has not changed */
     uint32_t bound;        /* coroutines that can run nowhere else */
     sched_g *first, *last; /* runnable ones that found it held; first is read without the lock */
 
@@ -283,6 +287,7 @@ struct sched {
     bool owns_heap;      /* frees the heap with itself */
     bool can_demote;     /* the system has os_membarrier() */
     bool can_share;      /* stacks may be shared (shared.c) */
+    int64_t kept_ns;     /* a stack kept from others for so long is told of */
     uint32_t sharers;    /* coroutines to a shared stack at most */
     bool forked;         /* this is the child of a fork */
 
@@ -334,6 +339,7 @@ struct sched {
 
     /* The monitor. */
     os_thread monitor;
+    int64_t kept_look;             /* its own: when it looks for stacks that are kept from others */
     _Atomic uint32_t monitor_word; /* futex: kicks */
     _Atomic uint32_t monitor_mode; /* monitor.c */
     _Atomic int64_t monitor_until; /* when it wakes next */

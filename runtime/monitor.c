@@ -63,6 +63,7 @@ typedef struct monitor {
     uint32_t first; /* P that is looked at first */
     int64_t trim_at;
     bool trimming;
+    bool watching; /* somebody waits for a shared stack */
 } monitor;
 
 static void look_again(monitor *mon, int64_t ns)
@@ -326,7 +327,7 @@ static int64_t longest(monitor *mon)
         mon->idle++;
     if (mon->idle < IDLE_LOOKS)
         return SLICE_NS;
-    return mon->trimming ? TRIM_NS : INT64_MAX;
+    return mon->trimming || mon->watching ? TRIM_NS : INT64_MAX;
 }
 
 static void look(monitor *mon)
@@ -334,6 +335,7 @@ static void look(monitor *mon)
     sched *s = mon->s;
     mon->now = os_now();
     atomic_store_explicit(&s->now, mon->now, memory_order_relaxed);
+    mon->watching = sched_shared_watch(s, mon->now);
     mon->period = longest(mon);
     fire_timers(mon);
     mon->first = (mon->first + 1) % s->nprocs; /* urgent ones do not always meet the same P */

@@ -200,6 +200,9 @@ static inline bool sched_shared_wanted(const sched_g *g)
     return TRI_UNLIKELY(g->bound != NULL) && /* a moment's truth */
            __atomic_load_n(&g->bound->first, __ATOMIC_RELAXED);
 }
+/* Tells of a coroutine that has kept its stack from others for very long. The monitor's. False: nobody
+ * waits for a stack. */
+bool sched_shared_watch(sched *s, int64_t now);
 /* Gives back stacks that nobody is bound to. The monitor's. False: there are none. */
 bool sched_shared_trim(sched *s);
 /* Whose waiting stack addr is on, with stackcheck=1; NULL: nobody's. In a signal handler. */

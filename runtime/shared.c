@@ -16,7 +16,8 @@
  * in a blocking call, and by one that was demoted, it is kept, since frames are in use there. The
  * monitor asks a coroutine that others wait for to give way, as it does for those in run queues. So
  * everybody comes to run unless a coroutine waits for another of its own stack in a way that the
- * scheduler does not know of; the documentation forbids that.
+ * scheduler does not know of. The documentation forbids that, and the monitor names a coroutine that
+ * keeps its stack from others for ten seconds.
  *
  * Each P has two stacks on which new ones begin: a P switches from one coroutine straight to the next,
  * and the stack that is being left is still held.
@@ -38,12 +39,14 @@
  * Sanitizers and Valgrind keep books about stack memory that would have to be moved as well: there
  * nothing is shared.
  *
- * Invariant: `held` is set exactly while a coroutine is on the stack or about to be; somebody in the
+ * Invariant: `held` is set exactly while a coroutine is on the stack or about to be; it alone, or its M
+ * for it, touches what lies there and what the struct lists under it; somebody in the
  * queue implies that it is held, or that one which was taken out of the queue is runnable and will
  * hold and leave it.
  */
 #include "os/delay.h"
 #include "os/memory.h"
+#include "os/report.h"
 #include "os/vm.h"
 #include "runtime/sched.h"
 
@@ -53,12 +56,14 @@
 #define SHARERS 128u
 #endif
 #define ROOM_TRIES 4
+#define KEPT_NS    10000000000
 #define TRIM_PIECE 256u
 
 void sched_shared_init(sched *s)
 {
     const tri_options *o = &s->heap->options;
     s->can_share = sched_fiber_can_share();
+    s->kept_ns = KEPT_NS;
     s->sharers = o->stack_check ? 1 : o->sharers ? o->sharers : SHARERS;
 }
 
@@ -116,13 +121,19 @@ static sched_g *dequeue(sched_shared *sh)
 
 /* ---- holding and leaving ------------------------------------------------------------------------- */
 
+static void set_holder(sched_shared *sh, sched_g *g)
+{
+    sh->held = g;
+    sh->holds++;
+}
+
 /* False: g is queued. */
 static bool hold(sched_m *m, sched_shared *sh, sched_g *g)
 {
     os_mutex_lock(&sh->lock);
     bool free = !sh->held;
     if (free) {
-        sh->held = true;
+        set_holder(sh, g);
     } else {
         atomic_fetch_add_explicit(&m->sched->nkept, 1, memory_order_relaxed);
         enqueue(sh, g);
@@ -146,7 +157,7 @@ static void let_go(sched_m *m, sched_shared *sh)
 {
     OS_DELAY("shared.leave");
     os_mutex_lock(&sh->lock);
-    sh->held = false;
+    sh->held = NULL;
     sched_g *next = dequeue(sh);
     os_mutex_unlock(&sh->lock);
     if (next)
@@ -155,13 +166,13 @@ static void let_go(sched_m *m, sched_shared *sh)
 
 /* ---- binding ------------------------------------------------------------------------------------- */
 
-/* Holds it if it can take one more. */
-static bool try_bind(const sched *s, sched_shared *sh)
+/* g holds it if it can take one more. */
+static bool try_bind(const sched *s, sched_shared *sh, sched_g *g)
 {
     os_mutex_lock(&sh->lock);
     bool ok = !sh->held && sh->bound < s->sharers;
     if (ok) {
-        sh->held = true;
+        set_holder(sh, g);
         sh->idle = false;
         sh->bound++;
     }
@@ -169,20 +180,20 @@ static bool try_bind(const sched *s, sched_shared *sh)
     return ok;
 }
 
-static sched_shared *bind_room(sched *s)
+static sched_shared *bind_room(sched *s, sched_g *g)
 {
     for (int i = 0; i < ROOM_TRIES; i++) {
         sched_shared *sh = take_room(s);
         if (!sh)
             return NULL;
-        if (try_bind(s, sh))
+        if (try_bind(s, sh, g))
             return sh;
         put_room(s, sh);
     }
     return NULL;
 }
 
-static sched_shared *bind_new(sched *s, sched_p *p)
+static sched_shared *bind_new(sched *s, sched_p *p, sched_g *g)
 {
     sched_shared *sh = os_alloc(sizeof *sh);
     if (!sh)
@@ -192,7 +203,8 @@ static sched_shared *bind_new(sched *s, sched_p *p)
         os_free(sh, sizeof *sh);
         return NULL;
     }
-    sh->held = sh->offered = true;
+    sh->held = g;
+    sh->offered = true;
     sh->bound = 1;
     os_mutex_lock(&s->shared_lock);
     sh->all_next = s->shared_all;
@@ -220,15 +232,15 @@ static void give_up(sched *s, sched_shared *sh)
         put_room(s, sh);
 }
 
-/* A stack for one more, held. NULL: no memory. */
-static sched_shared *bind(sched *s, sched_p *p)
+/* A stack for g, which holds it. NULL: no memory. */
+static sched_shared *bind(sched *s, sched_p *p, sched_g *g)
 {
     for (int i = 0; i < 2; i++)
-        if (p->shared[i] && try_bind(s, p->shared[i]))
+        if (p->shared[i] && try_bind(s, p->shared[i], g))
             return p->shared[i];
-    sched_shared *sh = bind_room(s);
+    sched_shared *sh = bind_room(s, g);
     if (!sh)
-        sh = bind_new(s, p);
+        sh = bind_new(s, p, g);
     if (!sh)
         return NULL;
     sched_shared **hand = &p->shared[p->shared_oldest];
@@ -308,7 +320,7 @@ bool sched_shared_enter(sched_m *m, sched_g *g)
     sched *s = m->sched;
     sched_shared *sh = g->bound;
     if (!sh) {
-        sh = bind(s, m->p);
+        sh = bind(s, m->p, g);
         if (!sh)
             return sched_g_postpone(s, g);
         g->bound = sh;
@@ -344,7 +356,7 @@ void sched_shared_end(sched_m *m, sched_g *g)
     g->bound = NULL;
     sh->resident = NULL;
     os_mutex_lock(&sh->lock);
-    sh->held = false;
+    sh->held = NULL;
     sh->bound--;
     sched_g *next = dequeue(sh);
     bool offer = !sh->offered && has_room(s, sh->bound);
@@ -412,6 +424,42 @@ void sched_shared_free_all(sched *s)
     }
     s->shared_all = s->shared_room = s->shared_room_last = NULL;
     sched_images_free_all(&s->images);
+}
+
+/* ---- a stack that is kept --------------------------------------------------------------------------- */
+
+static void look_at_kept(const sched *s, sched_shared *sh, int64_t now)
+{
+    os_mutex_lock(&sh->lock);
+    const sched_g *g = NULL;
+    if (!sh->first || sh->holds != sh->seen_holds) {
+        sh->seen_holds = sh->holds;
+        sh->seen_at = now;
+        sh->told = false;
+    } else if (sh->held && !sh->told && now - sh->seen_at >= s->kept_ns) {
+        sh->told = true;
+        g = sh->held;
+    }
+    os_mutex_unlock(&sh->lock);
+    if (g)
+        os_print("tricolor: coroutine %llu (%s) has kept its shared stack from others for %lld ms: "
+                 "it is in a blocking call or calls nothing; does it wait for one of them?\n",
+                 (unsigned long long)g->id, g->name ? g->name : "unnamed",
+                 (long long)(s->kept_ns / 1000000));
+}
+
+bool sched_shared_watch(sched *s, int64_t now)
+{
+    if (!atomic_load_explicit(&s->nkept, memory_order_relaxed))
+        return false;
+    if (now < s->kept_look)
+        return true;
+    s->kept_look = now + s->kept_ns / 8;
+    os_mutex_lock(&s->shared_lock);
+    for (sched_shared *sh = s->shared_all; sh; sh = sh->all_next)
+        look_at_kept(s, sh, now);
+    os_mutex_unlock(&s->shared_lock);
+    return true;
 }
 
 /* ---- stackcheck=1 ------------------------------------------------------------------------------------- */

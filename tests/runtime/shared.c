@@ -783,6 +783,30 @@ static void touch_local_of_another(void *arg)
     tri_sleep(5 * MS);
 }
 
+static void keep_stack(void *arg)
+{
+    (void)arg;
+    int64_t ns = 400 * MS;
+    tri_blocking(sleep_for_real, &ns);
+}
+
+/* More of them than there are stacks on which coroutines begin. */
+static void many_keep_their_stacks(void *arg)
+{
+    (void)arg;
+    tri_current_heap()->sched->kept_ns = 100 * MS;
+    make_gate(0);
+    tri_waitgroup_add(&wg, 8);
+    for (int i = 0; i < 8; i++)
+        tri_go_shared(wait_at_gate, NULL);
+    wait_until(&ready, 8);
+    for (int i = 0; i < 8; i++)
+        tri_go_shared(keep_stack, NULL);
+    tri_sleep(20 * MS);
+    tri_chan_close(gate);
+    tri_sleep(600 * MS);
+}
+
 /* Runs fn in a child with the option stackcheck; what it says on standard error, and its status. */
 static int in_child(void (*fn)(void *), bool check_stacks, char *text, size_t size)
 {
@@ -816,6 +840,14 @@ Test(shared, an_overflow_is_reported_after_others_used_the_stack,
     int status = in_child(overflow_after_waiting, false, text, sizeof text);
     cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "status %x: %s", status, text);
     cr_assert(strstr(text, "stack overflow in coroutine"), "%s", text);
+}
+
+Test(shared, one_that_keeps_its_stack_from_others_is_named, .disabled = SCHED_ASAN || TRI_TSAN)
+{
+    char text[4096];
+    int status = in_child(many_keep_their_stacks, false, text, sizeof text);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x: %s", status, text);
+    cr_assert(strstr(text, "has kept its shared stack from others for 100 ms"), "%s", text);
 }
 
 Test(shared, stackcheck_reports_an_access_to_the_locals_of_one_that_waits,
