@@ -205,6 +205,7 @@ struct sched_p {
     uint32_t nfree;
     sched_stack *stacks; /* unused, of the default size */
     uint32_t nstacks;
+    bool global_turn;        /* the last preemption was followed by a look at the global queue */
     sched_shared *shared[2]; /* where coroutines that share their stack begin; or NULL */
     uint32_t shared_oldest;  /* the one to be replaced first */
     uint64_t id_next, id_end;

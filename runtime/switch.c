@@ -294,7 +294,11 @@ static void preempt(sched_m *m)
     if (!must_give_way(m))
         return;
     atomic_store_explicit(&m->g->state, SCHED_PREEMPTED, memory_order_relaxed);
-    m->prefer_global = true;
+    /* By turns: g itself goes to the global queue, and would come back from it before those that wait
+     * in the own one. */
+    m->p->global_turn = !m->p->global_turn;
+    m->prefer_global =
+        m->p->global_turn && atomic_load_explicit(&m->sched->nglobal, memory_order_relaxed);
     sched_switch(m, NULL, SCHED_AFTER_GLOBAL);
 }
 

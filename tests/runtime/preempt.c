@@ -57,6 +57,36 @@ Test(preempt, more_endless_loops_than_ps_do_not_starve_others, .timeout = 60)
     run_on(2, run_beside_loops, (void *)4);
 }
 
+/* ---- loops with calls -------------------------------------------------------------------------------- */
+
+static void set_stop(void *arg)
+{
+    (void)arg;
+    stop = true;
+}
+
+/* Each preemption puts it into the global queue, from which it must not come back before the other one,
+ * which waits in the queue of the P. */
+static void call_until_stop(void *arg)
+{
+    sched_p *p = sched_self()->p;
+    uint32_t before = p->switches;
+    for (int round = 0; round < 20; round++) {
+        stop = false;
+        tri_go(set_stop, NULL);
+        while (!stop)
+            tri_safepoint_();
+    }
+    *(uint32_t *)arg = p->switches - before;
+}
+
+Test(preempt, one_that_is_preempted_does_not_overtake_those_in_the_queue_of_its_p, .timeout = 60)
+{
+    uint32_t switches = 0;
+    run_on(1, call_until_stop, &switches);
+    cr_assert_leq(switches, 20 * 2 + 10, "%u switches for 20 times to and fro", switches);
+}
+
 struct cell {
     struct cell *next;
     long value;
