@@ -11,6 +11,8 @@
 #include "gc/state.h"
 #include "gc/summary.h"
 #include "gc/torture.h"
+#include "heap/arena.h"
+#include "heap/warmer.h"
 #include "os/clock.h"
 #include "os/context.h"
 #include "os/memory.h"
@@ -34,6 +36,13 @@ static void on_refill_swept(void *owner, int64_t start, int64_t end)
 static void on_drained(void *mutator, int64_t start, int64_t end)
 {
     gc_record(((gc_mutator *)mutator)->records, GC_DRAIN, start, end);
+}
+
+static void on_cold(tri_heap *h)
+{
+    struct gc *gc = gc_of(h);
+    atomic_fetch_add_explicit(&gc->warmer_wake, 1, memory_order_release); /* pairs with the wait */
+    os_futex_wake(&gc->warmer_wake, 1);
 }
 
 static void on_lock_waited(tri_heap *h, int64_t ns)
@@ -70,13 +79,30 @@ static int make_markers(struct gc *gc)
     return 0;
 }
 
-static void stop_threads(struct gc *gc, unsigned workers, bool collector)
+static void warmer_thread(void *arg)
+{
+    struct gc *gc = arg;
+    gc_own_thread_begin();
+    for (;;) {
+        uint32_t seen = atomic_load_explicit(&gc->warmer_wake, memory_order_acquire);
+        if (atomic_load_explicit(&gc->quit, memory_order_acquire))
+            return;
+        if (!heap_warm_one(gc->heap))
+            os_futex_wait(&gc->warmer_wake, seen, -1);
+    }
+}
+
+static void stop_threads(struct gc *gc, unsigned workers, bool warmer, bool collector)
 {
     atomic_store_explicit(&gc->quit, true, memory_order_release); /* pairs with their loops */
     atomic_fetch_add(&gc->request_word, 1);
     atomic_fetch_add(&gc->markers_wake, 1);
     os_futex_wake(&gc->request_word, 1);
+    atomic_fetch_add(&gc->warmer_wake, 1);
     os_futex_wake(&gc->markers_wake, 1 << 20);
+    os_futex_wake(&gc->warmer_wake, 1);
+    if (warmer)
+        os_thread_join(&gc->warmer);
     if (collector)
         os_thread_join(&gc->thread);
     for (unsigned i = 0; i < workers; i++)
@@ -86,6 +112,7 @@ static void stop_threads(struct gc *gc, unsigned workers, bool collector)
 int gc_start_threads(struct gc *gc)
 {
     unsigned workers = 0;
+    bool warmer = false;
     atomic_store(&gc->quit, false);
     int err = 0;
     for (; workers < gc->nworkers; workers++) {
@@ -94,10 +121,16 @@ int gc_start_threads(struct gc *gc)
         if (err)
             break;
     }
+    if (!err) {
+        err = os_thread_start(&gc->warmer, warmer_thread, gc, "tricolor-warm", 0);
+        warmer = !err;
+    }
     if (!err)
         err = os_thread_start(&gc->thread, gc_collector_thread, gc, "tricolor-gc", 0);
     if (err)
-        stop_threads(gc, workers, false);
+        stop_threads(gc, workers, warmer, false);
+    else
+        heap_arena_warm_ahead(gc->heap, true);
     return err;
 }
 
@@ -126,6 +159,7 @@ static void set_up(struct gc *gc, tri_heap *h)
                             .refill_swept = on_refill_swept,
                             .drained = on_drained,
                             .freed = barrier_logging(h) ? barrier_log_freed : NULL,
+                            .cold = on_cold,
                             .lock_waited = on_lock_waited};
 }
 
@@ -214,7 +248,7 @@ void gc_close(tri_heap *h)
     struct gc *gc = gc_of(h);
     gc_fork_unregister(h);
     if (!gc->forked)
-        stop_threads(gc, gc->nworkers, true);
+        stop_threads(gc, gc->nworkers, true, true);
     if (gc->signals)
         gc_signals_close();
     gc_verify_close(gc);

@@ -191,6 +191,12 @@ static bool round_is_clean(struct gc *gc)
     return false;
 }
 
+#ifdef TRI_TORTURE
+#define ALONE_SPANS 1
+#else
+#define ALONE_SPANS 256
+#endif
+
 static void mark(struct gc *gc)
 {
     gc_marker *w = gc->markers[0];
@@ -202,7 +208,8 @@ static void mark(struct gc *gc)
     gc_roots_mark(gc, w);
     OS_DELAY("mark.snapshots");
     mark_snapshots(gc, w);
-    wake_markers(gc);
+    if (gc_mark_some(w, ALONE_SPANS))
+        wake_markers(gc);
     OS_DELAY("mark.stacks");
     gc_stacks_mark_parked(gc, w);
     do

@@ -34,6 +34,7 @@
 
 #define SPIN_NS     ((int64_t)15000)
 #define SLEEP_NS    ((int64_t)20000)
+#define GRACE_NS    ((int64_t)5000)
 #define RESIGNAL_NS ((int64_t)50000)      /* a busy unit is over by then; also the poll interval */
 #define WATCHDOG_NS ((int64_t)1000000000) /* a thread that has not acknowledged by then is named */
 
@@ -239,7 +240,7 @@ static unsigned ask_round(struct gc *gc, uint64_t epoch, int64_t now, int64_t st
         if (acknowledge_for(gc, m, epoch))
             continue;
         pending++;
-        if (gc->signals && now - m->signalled_at >= RESIGNAL_NS) {
+        if (gc->signals && now - start >= GRACE_NS && now - m->signalled_at >= RESIGNAL_NS) {
             OS_DELAY("handshake.signal");
             m->signalled_at = now;
             os_handshake_send(m->tid);

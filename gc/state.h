@@ -131,6 +131,8 @@ struct gc {
 
     /* The collector thread. */
     os_thread thread;
+    os_thread warmer; /* heap/warmer.c */
+    _Atomic uint32_t warmer_wake; /* futex */
     os_thread *worker_threads;
     unsigned nworkers; /* threads beside the collector */
     unsigned nreserve; /* of those, the last: they mark only when mutators outrun the others */

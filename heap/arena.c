@@ -24,10 +24,17 @@
  * waits for them (`scavenging`, taken before `lock`) and tries again. Advice and annotations happen
  * outside as well, while the pages belong to one thread alone.
  *
+ * Who pays for the first touch. A huge page is cheap by the byte and dear by the piece: 0.2 ms to find and
+ * clear one, 7 ms where a hypervisor must find it first. That was the longest interruption of a mutator
+ * by far, longer than anything the collector asks of it. So a thread (warmer.c) touches vacant chunks,
+ * as huge pages, before they are needed, and a mutator that is faster than that thread takes a cold
+ * chunk in small pages: 2 us for each. A chunk then stays as it is until it has drained and was
+ * released. Spans of a chunk or more are touched by whoever wants them, in huge pages.
+ *
  * Three kinds of bytes. Held memory is what the system may have put behind our addresses: everything
- * grown that is not released. A chunk of which one page is touched may be backed by a huge page at
- * once, so a chunk that was entirely released counts as entirely held from its first use on:
- * `released` may say too little, never too much.
+ * grown that is not released. A chunk that may have huge pages and of which one page is touched may be
+ * backed at once, so it counts as entirely held from its first use on: `released` may say too little,
+ * never too much.
  *
  *     sys = grown chunks        inuse + idle = sys        held = sys - released >= inuse
  *
@@ -66,6 +73,15 @@
  * mappings in all. Beyond this many, the kernel may fill the holes again behind our back. */
 #define BROKEN_MOST      8192
 
+/* Vacant chunks that are kept warm, from the first of these sizes in use on: one, and one more for each
+ * of the second. */
+#define AHEAD_FROM       (((size_t)4 << 20) / HEAP_PAGE)
+#define AHEAD_STEP       (((size_t)64 << 20) / HEAP_PAGE)
+#define AHEAD_MOST       8
+/* Chunks that are grown before they are needed: so many, and as many more as the heap has of this part. */
+#define AHEAD_GROWN      8
+#define AHEAD_PART       8
+
 struct heap_arena {
     /* Constant after opening. */
     size_t nchunks;
@@ -91,6 +107,9 @@ struct heap_arena {
     size_t growing;                 /* growths under way */
     size_t lent;                    /* in the scavenger's hands */
     size_t broken;                  /* chunks */
+    size_t nours, nwarm;            /* in vacant_ours, in vacant_warm */
+    bool ahead;                     /* somebody warms vacant chunks */
+    bool asked;                     /* and was asked to, since it last found nothing to do */
     uint64_t last_goal, last_inuse; /* bytes */
     uint64_t
         peak_inuse; /* what the cycles until peak_at needed, as heap_scavenge_recent() has it */
@@ -103,8 +122,11 @@ typedef struct arena_request {
     size_t page;           /* result */
     bool zeroed;           /* result */
     bool mend;             /* huge pages must be advised again */
+    bool tear;             /* and here against */
+    bool ask;              /* for warm chunks */
     size_t chunk, nchunks; /* claimed run, growth only */
     size_t extra;          /* chunks claimed beyond what is needed */
+    bool small;            /* all of them without huge pages at first */
     size_t add_held;       /* what the claim adds to claimed_held */
     size_t excess;         /* pages to be released first */
     bool lent;             /* the scavenger had pages while this one was refused */
@@ -143,14 +165,23 @@ static void *arena_address(const tri_heap *h, size_t page)
     return (void *)(h->base + page * HEAP_PAGE);
 }
 
+static void arena_list_ours(struct heap_arena *a, size_t chunk, bool ours, bool warm)
+{
+    a->nours -= heap_bits_has(a->vacant_ours, chunk);
+    a->nwarm -= heap_bits_has(a->vacant_warm, chunk);
+    a->nours += ours;
+    a->nwarm += warm;
+    heap_bits_put(a->vacant_ours, chunk, ours);
+    heap_bits_put(a->vacant_warm, chunk, warm);
+}
+
 /* Out of the set that it is in, so that it can be changed. */
 static void arena_detach(struct heap_arena *a, size_t chunk)
 {
     if (a->fill.chunks[chunk].filed)
         heap_fill_remove(&a->fill, chunk);
     heap_bits_put(a->vacant, chunk, false);
-    heap_bits_put(a->vacant_ours, chunk, false);
-    heap_bits_put(a->vacant_warm, chunk, false);
+    arena_list_ours(a, chunk, false, false);
 }
 
 /* Into the set where it belongs; a full one, or one in the scavenger's hands, is in none. */
@@ -162,11 +193,38 @@ static void arena_attach(struct heap_arena *a, size_t chunk)
 #endif
     if (c->nfree == HEAP_CHUNK_PAGES) {
         heap_bits_put(a->vacant, chunk, true);
-        heap_bits_put(a->vacant_ours, chunk, true);
-        heap_bits_put(a->vacant_warm, chunk, c->nreleased < HEAP_CHUNK_PAGES);
+        arena_list_ours(a, chunk, true, c->nreleased < HEAP_CHUNK_PAGES);
     } else if (c->nfree) {
         heap_fill_insert(&a->fill, chunk);
     }
+}
+
+/* Whether cold chunks are used in small pages. */
+static bool arena_small(const struct heap_arena *a)
+{
+    return a->ahead && a->broken < BROKEN_MOST;
+}
+
+static void arena_set_broken(struct heap_arena *a, heap_chunk *c, bool broken)
+{
+    a->broken -= c->broken;
+    a->broken += broken;
+    c->broken = broken;
+}
+
+/* How many vacant chunks shall be warm. */
+static size_t arena_wanted_warm(const struct heap_arena *a)
+{
+    if (!arena_small(a) || a->inuse < AHEAD_FROM)
+        return 0;
+    size_t n = 1 + a->inuse / AHEAD_STEP;
+    return n < AHEAD_MOST ? n : AHEAD_MOST;
+}
+
+/* How many vacant chunks shall be grown but cold: address space that costs nothing but the system call. */
+static size_t arena_wanted_grown(const struct heap_arena *a)
+{
+    return arena_wanted_warm(a) ? AHEAD_GROWN + a->inuse / HEAP_CHUNK_PAGES / AHEAD_PART : 0;
 }
 
 /* Takes pages [first, first + n) of a detached chunk into a span. */
@@ -174,11 +232,13 @@ static void arena_take(struct heap_arena *a, arena_request *r, size_t chunk, siz
 {
     heap_chunk *c = &a->fill.chunks[chunk];
     size_t before = c->nreleased;
-    if (before == HEAP_CHUNK_PAGES) { /* its first touch may back the whole of it */
+    if (before == HEAP_CHUNK_PAGES && n < HEAP_CHUNK_PAGES && arena_small(a)) {
+        r->tear |= !c->broken || r->npages > HEAP_CHUNK_PAGES;
+        arena_set_broken(a, c, true);
+    } else if (before == HEAP_CHUNK_PAGES) { /* its first touch may back the whole of it */
         heap_chunk_touch(c);
         r->mend |= c->broken;
-        a->broken -= c->broken;
-        c->broken = false;
+        arena_set_broken(a, c, false);
     }
     r->zeroed &= heap_bits_next(c->dirty, first + n, first, 0) == first + n;
     heap_chunk_take(c, first, n);
@@ -286,6 +346,7 @@ static arena_answer arena_claim(tri_heap *h, arena_request *r, size_t chunk, siz
     r->chunk = chunk;
     r->nchunks = k;
     r->extra = arena_extra(a, chunk, k);
+    r->small = arena_small(a);
     for (size_t i = 0; i < k + r->extra; i++)
         arena_detach(a, chunk + i);
     a->claimed += r->npages;
@@ -299,7 +360,7 @@ static arena_answer arena_try(tri_heap *h, arena_request *r)
     struct heap_arena *a = h->arena;
     size_t k = (r->npages + HEAP_CHUNK_PAGES - 1) / HEAP_CHUNK_PAGES, at;
     r->lent = a->lent != 0;
-    r->mend = false;
+    r->mend = r->tear = r->ask = false;
     if (!arena_use_allowed(h, r->npages)) {
         r->lent = false; /* those pages would not help */
         return ARENA_FULL;
@@ -307,6 +368,10 @@ static arena_answer arena_try(tri_heap *h, arena_request *r)
     if (r->npages < HEAP_CHUNK_PAGES &&
         (at = heap_fill_fullest(&a->fill, r->npages)) != HEAP_NO_PAGE)
         return arena_try_partial(h, r, at);
+    /* One of them is taken now. */
+    r->ask = !a->asked && arena_wanted_warm(a) &&
+             (a->nwarm <= arena_wanted_warm(a) || a->nours - a->nwarm <= arena_wanted_grown(a) / 2);
+    a->asked |= r->ask;
     if (k == 1 && (at = heap_bits_find(a->vacant_warm, a->top, 1)) != HEAP_NO_BIT)
         return arena_try_vacant(h, r, at, 1);
     if ((at = heap_bits_find(a->vacant_ours, a->top, k)) != HEAP_NO_BIT)
@@ -318,11 +383,12 @@ static arena_answer arena_try(tri_heap *h, arena_request *r)
 
 /* ---- growing --------------------------------------------------------------------------------- */
 
-static void arena_enter_new(struct heap_arena *a, size_t chunk)
+static void arena_enter_new(struct heap_arena *a, size_t chunk, bool small)
 {
     if (heap_bits_has(a->grown, chunk))
         return;
     heap_chunk_init(&a->fill.chunks[chunk]);
+    arena_set_broken(a, &a->fill.chunks[chunk], small);
     heap_bits_put(a->grown, chunk, true);
     a->sys += HEAP_CHUNK_PAGES;
     a->released += HEAP_CHUNK_PAGES;
@@ -341,13 +407,17 @@ static void arena_unclaim(struct heap_arena *a, size_t chunk)
 
 /* Chunks [chunk, chunk + k), which are claimed; grown ones among them stay as they are. Without the
  * lock. */
-static int arena_supply(tri_heap *h, size_t chunk, size_t k)
+static int arena_supply(tri_heap *h, size_t chunk, size_t k, bool small)
 {
     char *p = arena_address(h, chunk * HEAP_CHUNK_PAGES);
     int e = os_commit(p, k * HEAP_CHUNK);
     if (e)
         return e;
-    (void)os_huge(p, k * HEAP_CHUNK); /* without huge pages it works as well, only slower */
+    /* Without huge pages it works as well, only slower; with too many, as well, with longer waits. */
+    if (small)
+        (void)os_no_huge(p, k * HEAP_CHUNK);
+    else
+        (void)os_huge(p, k * HEAP_CHUNK);
     return 0;
 }
 
@@ -370,10 +440,10 @@ static void arena_settle(tri_heap *h, arena_request *r, bool supplied, bool supp
     a->claimed_held -= r->add_held;
     a->growing--;
     for (size_t i = r->chunk; supplied && i < r->chunk + r->nchunks; i++)
-        arena_enter_new(a, i);
+        arena_enter_new(a, i, r->small);
     for (size_t i = r->chunk + r->nchunks; i < r->chunk + r->nchunks + r->extra; i++) {
         if (supplied_extra)
-            arena_enter_new(a, i);
+            arena_enter_new(a, i, r->small);
         arena_unclaim(a, i);
     }
     if (supplied)
@@ -386,8 +456,8 @@ static void arena_settle(tri_heap *h, arena_request *r, bool supplied, bool supp
 static bool arena_grow(tri_heap *h, arena_request *r, size_t first, size_t n)
 {
     struct heap_arena *a = h->arena;
-    bool with_extra = arena_supply(h, first, n + r->extra) == 0;
-    bool supplied = with_extra || (r->extra && arena_supply(h, first, n) == 0);
+    bool with_extra = arena_supply(h, first, n + r->extra, r->small) == 0;
+    bool supplied = with_extra || (r->extra && arena_supply(h, first, n, r->small) == 0);
     if (supplied)
         heap_annotate_free(a->valgrind, arena_address(h, first * HEAP_CHUNK_PAGES),
                            (n + (with_extra ? r->extra : 0)) * HEAP_CHUNK);
@@ -402,12 +472,15 @@ static bool arena_grow(tri_heap *h, arena_request *r, size_t first, size_t n)
 static size_t arena_hand_out(tri_heap *h, const arena_request *r, bool *zeroed)
 {
     void *p = arena_address(h, r->page);
-    if (r->mend) {
-        /* Another thread may use the rest of the chunk already: advice is right at any time. */
-        char *start = arena_address(h, r->page / HEAP_CHUNK_PAGES * HEAP_CHUNK_PAGES);
-        size_t end = (r->page + r->npages + HEAP_CHUNK_PAGES - 1) / HEAP_CHUNK_PAGES;
-        (void)os_huge(start, end * HEAP_CHUNK - ((uintptr_t)start - h->base));
-    }
+    /* Another thread may use the rest of a chunk already: advice is right at any time. */
+    size_t chunk = r->page / HEAP_CHUNK_PAGES;
+    size_t end = (r->page + r->npages + HEAP_CHUNK_PAGES - 1) / HEAP_CHUNK_PAGES;
+    if (r->mend)
+        (void)os_huge(arena_address(h, chunk * HEAP_CHUNK_PAGES), (end - chunk) * HEAP_CHUNK);
+    if (r->tear) /* the last one; those before it are used whole */
+        (void)os_no_huge(arena_address(h, (end - 1) * HEAP_CHUNK_PAGES), HEAP_CHUNK);
+    if (r->ask && h->hooks.cold)
+        h->hooks.cold(h);
     heap_annotate_alloc(h->arena->valgrind, p, r->npages * HEAP_PAGE, r->zeroed);
     *zeroed = r->zeroed;
     return r->page;
@@ -534,6 +607,99 @@ size_t heap_arena_return_idle(tri_heap *h, const heap_idle *idle, bool released)
     return now > before ? now - before : 0;
 }
 
+/* ---- the warmer's side ----------------------------------------------------------------------- */
+
+void heap_arena_warm_ahead(tri_heap *h, bool on)
+{
+    os_mutex_lock(&h->arena->lock);
+    h->arena->ahead = on && !h->arena->valgrind;
+    os_mutex_unlock(&h->arena->lock);
+}
+
+/* The first chunk below `end` that is in `in` and not in `out`. */
+static size_t arena_first(const uint64_t *in, const uint64_t *out, size_t end)
+{
+    for (size_t w = 0; w * 64 < end; w++) {
+        uint64_t bits = in[w] & ~out[w];
+        if (bits && w * 64 + (size_t)__builtin_ctzll(bits) < end)
+            return w * 64 + (size_t)__builtin_ctzll(bits);
+    }
+    return HEAP_NO_BIT;
+}
+
+/* Has the system supply some chunks that nobody needs yet. Called and left with the lock. */
+static bool arena_grow_ahead(tri_heap *h)
+{
+    struct heap_arena *a = h->arena;
+    size_t least = arena_wanted_grown(a), chunk = arena_first(a->vacant, a->grown, a->nchunks);
+    if (chunk == HEAP_NO_BIT || a->nours - a->nwarm > least / 2)
+        return false;
+    arena_request r = {.chunk = chunk, .small = true};
+    for (size_t i = chunk; i < a->nchunks && r.extra < least; i++, r.extra++) {
+        if (!heap_bits_has(a->vacant, i) || heap_bits_has(a->grown, i))
+            break;
+        arena_detach(a, i);
+    }
+    a->growing++;
+    os_mutex_unlock(&a->lock);
+    bool supplied = arena_supply(h, chunk, r.extra, true) == 0;
+    if (supplied)
+        heap_annotate_free(a->valgrind, arena_address(h, chunk * HEAP_CHUNK_PAGES),
+                           r.extra * HEAP_CHUNK);
+    os_mutex_lock(&a->lock);
+    arena_settle(h, &r, false, supplied);
+    return supplied;
+}
+
+static size_t arena_coldest(tri_heap *h)
+{
+    struct heap_arena *a = h->arena;
+    arena_request r = {0};
+    uint64_t limit = atomic_load_explicit(&h->memory_limit, memory_order_relaxed);
+    if (a->nwarm >= arena_wanted_warm(a) || !arena_hold_allowed(h, &r, HEAP_CHUNK_PAGES) ||
+        (limit && (a->sys - a->released) * HEAP_PAGE > limit / 2))
+        return HEAP_NO_BIT;
+    return arena_first(a->vacant_ours, a->vacant_warm, a->top);
+}
+
+bool heap_arena_take_cold(tri_heap *h, heap_idle *out)
+{
+    struct heap_arena *a = h->arena;
+    os_mutex_lock(&a->scavenging);
+    os_mutex_lock(&a->lock);
+    while (arena_grow_ahead(h))
+        ;
+    size_t chunk = arena_coldest(h);
+    if (chunk == HEAP_NO_BIT) {
+        a->asked = false;
+        os_mutex_unlock(&a->lock);
+        os_mutex_unlock(&a->scavenging);
+        return false;
+    }
+    arena_detach(a, chunk);
+    heap_chunk_lend(&a->fill.chunks[chunk], 0, HEAP_CHUNK_PAGES);
+    a->lent += HEAP_CHUNK_PAGES;
+    *out = (heap_idle){.first = chunk * HEAP_CHUNK_PAGES, .npages = HEAP_CHUNK_PAGES};
+    os_mutex_unlock(&a->lock);
+    return true;
+}
+
+void heap_arena_return_warm(tri_heap *h, const heap_idle *cold)
+{
+    struct heap_arena *a = h->arena;
+    size_t chunk = cold->first / HEAP_CHUNK_PAGES;
+    heap_chunk *c = &a->fill.chunks[chunk];
+    os_mutex_lock(&a->lock);
+    heap_chunk_return(c, 0, HEAP_CHUNK_PAGES, true);
+    heap_chunk_touch(c);
+    a->released -= HEAP_CHUNK_PAGES;
+    arena_set_broken(a, c, false);
+    a->lent -= HEAP_CHUNK_PAGES;
+    arena_attach(a, chunk);
+    os_mutex_unlock(&a->lock);
+    os_mutex_unlock(&a->scavenging);
+}
+
 /* ---- reading --------------------------------------------------------------------------------- */
 
 void heap_arena_read(tri_heap *h, heap_arena_stats *out)
@@ -543,6 +709,7 @@ void heap_arena_read(tri_heap *h, heap_arena_stats *out)
     out->sys = (uint64_t)a->sys * HEAP_PAGE;
     out->inuse = (uint64_t)a->inuse * HEAP_PAGE;
     out->released = (uint64_t)a->released * HEAP_PAGE;
+    out->ahead = (uint64_t)arena_wanted_warm(a) * HEAP_CHUNK;
     out->last_goal = a->last_goal;
     out->last_inuse = heap_scavenge_recent(a->peak_inuse, a->last_inuse, os_now() - a->peak_at);
     os_mutex_unlock(&a->lock);
@@ -583,7 +750,7 @@ void heap_arena_check(tri_heap *h)
 {
     heap_arena_fork_prepare(h); /* nothing under way: the books must agree */
     struct heap_arena *a = h->arena;
-    size_t grown = 0, free = 0, released = 0;
+    size_t grown = 0, free = 0, released = 0, broken = 0, ours = 0, warm = 0;
     for (size_t i = 0; i < a->nchunks; i++) {
         if (!heap_bits_has(a->grown, i)) {
             TRI_CHECK(heap_bits_has(a->vacant, i), "a chunk is neither grown nor vacant");
@@ -592,10 +759,15 @@ void heap_arena_check(tri_heap *h)
         grown++;
         TRI_CHECK(i < a->top, "a chunk above the top is grown");
         arena_check_chunk(a, i, &free, &released);
+        broken += a->fill.chunks[i].broken;
+        ours += heap_bits_has(a->vacant_ours, i);
+        warm += heap_bits_has(a->vacant_warm, i);
     }
     TRI_CHECK(a->sys == grown * HEAP_CHUNK_PAGES, "sys differs from the grown chunks");
     TRI_CHECK(a->inuse == a->sys - free, "inuse differs from the pages that are not free");
     TRI_CHECK(a->released == released, "released differs from the released pages");
+    TRI_CHECK(a->broken == broken && a->nours == ours && a->nwarm == warm,
+              "a count of chunks differs from the chunks");
     TRI_CHECK(!a->claimed && !a->claimed_held && !a->lent, "claims are left over");
     heap_arena_fork_done(h);
 }

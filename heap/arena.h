@@ -22,6 +22,7 @@ typedef struct heap_arena_stats {
     uint64_t inuse;      /* bytes in spans */
     uint64_t idle;       /* sys - inuse */
     uint64_t released;   /* part of idle that the system has: given back, or never touched */
+    uint64_t ahead;      /* what vacant chunks shall be kept warm */
     uint64_t last_goal;  /* what heap_arena_note_cycle() was told; 0: nothing yet */
     uint64_t last_inuse; /* inuse at such moments lately */
 } heap_arena_stats;
@@ -46,6 +47,18 @@ bool heap_arena_take_idle(tri_heap *h, heap_idle *out);
 /* `released`: the system has them, they read as zero. Returns how many pages are released now that
  * were not before. */
 size_t heap_arena_return_idle(tri_heap *h, const heap_idle *idle, bool released);
+
+/* ---- the warmer's side ----------------------------------------------------------------------- */
+
+/* From now on, or no longer, somebody answers hooks.cold by warming chunks; cold ones are then used in
+ * small pages. */
+void heap_arena_warm_ahead(tri_heap *h, bool on);
+
+/* A vacant chunk that nothing backs, if more of them should be warm. The same lock is held until it is
+ * returned as with idle pages. */
+bool heap_arena_take_cold(tri_heap *h, heap_idle *out);
+/* Huge pages were allowed there, and all of it was touched, but reads as zero. */
+void heap_arena_return_warm(tri_heap *h, const heap_idle *cold);
 
 /* ---- fork, and checks ------------------------------------------------------------------------ */
 

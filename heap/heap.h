@@ -175,6 +175,8 @@ typedef struct heap_hooks {
     void (*drained)(void *mutator, int64_t start, int64_t end);
     /* A sweep freed the object in this slot. */
     void (*freed)(const tri_heap *h, uintptr_t slot);
+    /* Vacant chunks should be warmed (heap/warmer.h). Called without locks, once until that was done. */
+    void (*cold)(tri_heap *h);
     /* A mutator waited that long for the page heap's lock. */
     void (*lock_waited)(tri_heap *h, int64_t ns);
 } heap_hooks;

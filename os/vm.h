@@ -50,6 +50,9 @@ int os_release(void *p, size_t size);
 
 // Touches every page of a committed range for writing, keeping its contents.
 int os_populate(void *p, size_t size);
+// The same from user mode. The system call holds the lock of the address space until it is done, and
+// mmap, mprotect and madvise of all threads wait for it; a touch holds no more than its own mapping.
+void os_touch(void *p, size_t size);
 
 // Makes any access fault. Where the kernel can (Linux 6.13) this splits no mapping, so that the number
 // of guards is not bounded by vm.max_map_count; elsewhere it is mprotect. Contents are lost either way.

@@ -197,7 +197,14 @@ TRI_INLINE void tri_fill_(void *to, const void *from, size_t size)
     for (; i < size; i++)
         ((char *)to)[i] = ((const char *)from)[i];
 #else
-    __builtin_memcpy(to, from, size);
+    if (size <= 16 || size > 128 || size % sizeof(uintptr_t)) {
+        __builtin_memcpy(to, from, size);
+        return;
+    }
+#pragma GCC unroll 16
+    for (size_t i = 0; i < size; i += sizeof(uintptr_t))
+        __atomic_store_n((uintptr_t *)((char *)to + i),
+                         *(const volatile uintptr_t *)((const char *)from + i), __ATOMIC_RELAXED);
 #endif
 }
 

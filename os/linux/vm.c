@@ -158,10 +158,15 @@ int(os_populate)(void *p, size_t size)
         e = advise(p, size, ADVICE_POPULATE_WRITE);
     if (e != -EINVAL)
         return e;
-    // Before Linux 5.14: add nothing to one byte of each page. Atomic, since others may write there.
+    os_touch(p, size); // before Linux 5.14
+    return 0;
+}
+
+// Adds nothing to one byte of each page. Atomic, since others may write there.
+__attribute__((no_sanitize("address"))) void os_touch(void *p, size_t size)
+{
     for (size_t at = 0; at < size; at += os_page_size())
         __atomic_fetch_or((char *)p + at, 0, __ATOMIC_RELAXED);
-    return 0;
 }
 
 // Whether the kernel knows guard marks. Asking it is not enough: user-mode emulators take any advice and
