@@ -191,10 +191,11 @@ static bool round_is_clean(struct gc *gc)
     return false;
 }
 
+/* Small heaps are marked by the collector alone before another thread has woken. */
 #ifdef TRI_TORTURE
 #define ALONE_SPANS 1
 #else
-#define ALONE_SPANS 256
+#define ALONE_SPANS 64
 #endif
 
 static void mark(struct gc *gc)
@@ -233,6 +234,7 @@ static void sweep(struct gc *gc)
 {
     bool busy;
     for (;;) {
+        gc_make_way();
         if (heap_sweep_some(gc->heap, SWEEP_PIECE, &busy))
             continue;
         if (!busy)

@@ -32,9 +32,10 @@
 #include "os/fence.h"
 #include "os/report.h"
 
-#define SPIN_NS     ((int64_t)15000)
-#define SLEEP_NS    ((int64_t)20000)
-#define GRACE_NS    ((int64_t)5000)
+#define SPIN_NS  ((int64_t)15000)
+#define SLEEP_NS ((int64_t)20000)
+#define GRACE_NS \
+    ((int64_t)5000) /* who allocates has polled by then, for less than a signal costs */
 #define RESIGNAL_NS ((int64_t)50000)      /* a busy unit is over by then; also the poll interval */
 #define WATCHDOG_NS ((int64_t)1000000000) /* a thread that has not acknowledged by then is named */
 

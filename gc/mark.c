@@ -600,6 +600,18 @@ bool gc_mark_work_left(struct gc *gc)
     return false;
 }
 
+/* A kernel that looks at slices with its tick alone lets a mutator wait up to 4 ms for the processor that a
+ * marker was woken on. So the collector's threads ask it to look. */
+void gc_make_way(void)
+{
+    static _Thread_local int64_t since;
+    int64_t now = os_now();
+    if (now - since < GC_SLICE_NS)
+        return;
+    os_yield();
+    since = os_now();
+}
+
 /* A marker that is not counted in `active` has an empty ring and holds no span. So when the collector
  * finds itself the only active one and then no queue with work, there is none: whoever could still
  * add some is a mutator, and that is what the termination round is for. */
@@ -607,7 +619,7 @@ void gc_mark_all(struct gc *gc, gc_marker *w)
 {
     for (;;) {
         while (gc_mark_some(w, 64))
-            ;
+            gc_make_way();
         if (atomic_load_explicit(&gc->active, memory_order_seq_cst) > 1) {
             os_yield();
             continue;
@@ -666,8 +678,10 @@ void gc_marker_thread(void *marker)
         uint32_t seen = atomic_load_explicit(&gc->markers_wake, memory_order_acquire);
         bool worked = false;
         if (wanted(w) && enter(gc)) {
-            while (gc_mark_some(w, 64))
+            while (gc_mark_some(w, 64)) {
                 worked = true;
+                gc_make_way();
+            }
             leave(gc);
         }
         int64_t now = os_cpu_thread();

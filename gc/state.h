@@ -131,7 +131,7 @@ struct gc {
 
     /* The collector thread. */
     os_thread thread;
-    os_thread warmer; /* heap/warmer.c */
+    os_thread warmer;             /* heap/warmer.c */
     _Atomic uint32_t warmer_wake; /* futex */
     os_thread *worker_threads;
     unsigned nworkers; /* threads beside the collector */
@@ -219,6 +219,8 @@ void gc_mark_assist(gc_mutator *m);
 void gc_marker_thread(void *marker);
 void gc_wake_markers(struct gc *gc);
 void gc_own_thread_begin(void);
+/* On those threads, now and then: leaves the processor to whoever waits for it. */
+void gc_make_way(void);
 bool gc_is_own_thread(void); /* of some heap's collector */
 
 /* root.c */

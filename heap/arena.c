@@ -632,7 +632,7 @@ static bool arena_grow_ahead(tri_heap *h)
 {
     struct heap_arena *a = h->arena;
     size_t least = arena_wanted_grown(a), chunk = arena_first(a->vacant, a->grown, a->nchunks);
-    if (chunk == HEAP_NO_BIT || a->nours - a->nwarm > least / 2)
+    if (!least || chunk == HEAP_NO_BIT || a->nours - a->nwarm > least / 2)
         return false;
     arena_request r = {.chunk = chunk, .small = true};
     for (size_t i = chunk; i < a->nchunks && r.extra < least; i++, r.extra++) {

@@ -13,7 +13,7 @@ typedef struct heap_scavenge_view {
     uint64_t last_goal; /* of the cycle that ended last; 0: none has */
     uint64_t
         last_inuse; /* in spans when the markings of the last seconds ended; the most of them */
-    uint64_t ahead;        /* in vacant chunks that are kept warm */
+    uint64_t ahead; /* in vacant chunks that are kept warm */
     uint64_t memory_limit; /* 0: none */
     uint64_t other_sys;    /* what the library holds outside the arena */
 } heap_scavenge_view;

@@ -186,7 +186,9 @@ TRI_END_DECLS
     })
 
 /* A conservative scan may read the new object while it is filled: whole words, and under
- * ThreadSanitizer atomically so. */
+ * ThreadSanitizer atomically so. Word by word also because the value was put together in words of
+ * different sizes just now, and a vector that is loaded across several stores waits for all of them to
+ * reach the cache: 3 to 4 ns for an object of 32 to 64 bytes. Two words are in registers. */
 TRI_INLINE void tri_fill_(void *to, const void *from, size_t size)
 {
 #if TRI_TSAN
