@@ -78,9 +78,11 @@
 #define AHEAD_FROM       (((size_t)4 << 20) / HEAP_PAGE)
 #define AHEAD_STEP       (((size_t)64 << 20) / HEAP_PAGE)
 #define AHEAD_MOST       8
-/* Chunks that are grown before they are needed: so many, and as many more as the heap has of this part. */
-#define AHEAD_GROWN      8
-#define AHEAD_PART       8
+/* Chunks that are grown before they are needed. */
+#define AHEAD_GROWN      16
+/* With more chunks in small pages than these 384 MiB, mutators wait for huge ones again: a large heap without them
+ * is half as fast, for good. */
+#define SMALL_MOST       (192 + AHEAD_GROWN)
 
 struct heap_arena {
     /* Constant after opening. */
@@ -202,7 +204,7 @@ static void arena_attach(struct heap_arena *a, size_t chunk)
 /* Whether cold chunks are used in small pages. */
 static bool arena_small(const struct heap_arena *a)
 {
-    return a->ahead && a->broken < BROKEN_MOST;
+    return a->ahead && a->broken < SMALL_MOST;
 }
 
 static void arena_set_broken(struct heap_arena *a, heap_chunk *c, bool broken)
@@ -215,7 +217,7 @@ static void arena_set_broken(struct heap_arena *a, heap_chunk *c, bool broken)
 /* How many vacant chunks shall be warm. */
 static size_t arena_wanted_warm(const struct heap_arena *a)
 {
-    if (!arena_small(a) || a->inuse < AHEAD_FROM)
+    if (!a->ahead || a->inuse < AHEAD_FROM)
         return 0;
     size_t n = 1 + a->inuse / AHEAD_STEP;
     return n < AHEAD_MOST ? n : AHEAD_MOST;
@@ -224,7 +226,7 @@ static size_t arena_wanted_warm(const struct heap_arena *a)
 /* How many vacant chunks shall be grown but cold: address space that costs nothing but the system call. */
 static size_t arena_wanted_grown(const struct heap_arena *a)
 {
-    return arena_wanted_warm(a) ? AHEAD_GROWN + a->inuse / HEAP_CHUNK_PAGES / AHEAD_PART : 0;
+    return arena_wanted_warm(a) ? AHEAD_GROWN : 0;
 }
 
 /* Takes pages [first, first + n) of a detached chunk into a span. */

@@ -1,0 +1,217 @@
+/* The warmer: chunks are touched ahead, what overtakes it takes small pages, and no limit is passed by it. */
+#include "heap/warmer.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "heap/arena.h"
+#include "heap/scavenger.h"
+#include "os/random.h"
+#include "os/thread.h"
+#include "os/vm.h"
+
+#define MIB ((size_t)1 << 20)
+
+static _Atomic unsigned asked;
+
+static void on_cold(tri_heap *h)
+{
+    (void)h;
+    atomic_fetch_add(&asked, 1);
+}
+
+static void open_heap(tri_heap *h, size_t reserve)
+{
+    memset(h, 0, sizeof *h);
+    h->options.reserve = reserve;
+    h->hooks.cold = on_cold;
+    cr_assert_eq(heap_arena_open(h), 0);
+    heap_arena_warm_ahead(h, true);
+}
+
+static void close_heap(tri_heap *h)
+{
+    heap_arena_check(h);
+    heap_arena_close(h);
+}
+
+static char *address(const tri_heap *h, size_t page)
+{
+    return (char *)h->base + page * HEAP_PAGE;
+}
+
+static size_t alloc_touched(tri_heap *h, size_t npages)
+{
+    bool zeroed;
+    size_t first = heap_pages_alloc(h, npages, &zeroed);
+    cr_assert_neq(first, HEAP_NO_PAGE);
+    for (size_t i = 0; i < npages * HEAP_PAGE; i += 4096)
+        cr_assert(!zeroed || address(h, first)[i] == 0, "zeroed pages are not zero");
+    memset(address(h, first), 1, npages * HEAP_PAGE);
+    return first;
+}
+
+static heap_arena_stats stats_of(tri_heap *h)
+{
+    heap_arena_stats s;
+    heap_arena_read(h, &s);
+    return s;
+}
+
+static size_t all_resident(tri_heap *h)
+{
+    return os_resident((void *)h->base, h->reserved);
+}
+
+Test(heap_warmer, a_cold_chunk_is_backed_page_by_page)
+{
+    tri_heap h;
+    open_heap(&h, 64 * MIB);
+    alloc_touched(&h, 1);
+    cr_assert_eq(all_resident(&h), HEAP_PAGE, "the rest of the chunk is backed");
+    heap_arena_stats s = stats_of(&h);
+    cr_assert_eq(s.sys - s.released, HEAP_PAGE, "and it is counted so");
+    alloc_touched(&h, 3);
+    cr_assert_eq(all_resident(&h), 4 * HEAP_PAGE);
+    cr_assert_eq(atomic_load(&asked), 0, "a small heap needs nothing in advance");
+    cr_assert_not(heap_warm_one(&h));
+    close_heap(&h);
+}
+
+Test(heap_warmer, a_large_span_is_touched_by_who_wants_it)
+{
+    tri_heap h;
+    open_heap(&h, 64 * MIB);
+    alloc_touched(&h, 2 * HEAP_CHUNK_PAGES + 1);
+    heap_arena_stats s = stats_of(&h);
+    cr_assert_eq(s.sys - s.released, 2 * HEAP_CHUNK + HEAP_PAGE);
+    cr_assert_eq(all_resident(&h), 2 * HEAP_CHUNK + HEAP_PAGE, "the last chunk in small pages");
+    close_heap(&h);
+}
+
+Test(heap_warmer, stays_a_chunk_ahead)
+{
+    tri_heap h;
+    open_heap(&h, 256 * MIB);
+    for (size_t n = 0; n < 3 * HEAP_CHUNK_PAGES; n++)
+        alloc_touched(&h, 1);
+    cr_assert_eq(atomic_load(&asked), 1, "who overtakes it asks once, not at each chunk");
+    cr_assert_eq(stats_of(&h).ahead, HEAP_CHUNK);
+    cr_assert(heap_warm_one(&h));
+    cr_assert_not(heap_warm_one(&h), "one is enough");
+    heap_arena_stats s = stats_of(&h);
+    cr_assert_eq(s.sys - s.released, 4 * HEAP_CHUNK, "the warm chunk counts as held");
+    cr_assert_eq(all_resident(&h), 4 * HEAP_CHUNK);
+    cr_assert_gt(s.sys, 4 * HEAP_CHUNK, "and others are grown, without memory");
+
+    size_t first = alloc_touched(&h, 1);
+    cr_assert_eq(os_resident(address(&h, first / HEAP_CHUNK_PAGES * HEAP_CHUNK_PAGES), HEAP_CHUNK),
+                 HEAP_CHUNK, "the warm chunk was not the next");
+    cr_assert_eq(all_resident(&h), 4 * HEAP_CHUNK);
+    cr_assert_eq(atomic_load(&asked), 2);
+    close_heap(&h);
+}
+
+Test(heap_warmer, what_the_scavenger_took_is_warmed_again)
+{
+    tri_heap h;
+    open_heap(&h, 256 * MIB);
+    size_t first[4];
+    for (int i = 0; i < 4; i++)
+        first[i] = alloc_touched(&h, HEAP_CHUNK_PAGES);
+    heap_pages_free(&h, first[3], HEAP_CHUNK_PAGES);
+    heap_pages_free(&h, first[2] + 10, 100); /* a torn one */
+    heap_scavenge(&h, SIZE_MAX);
+    heap_pages_free(&h, first[2], 10);
+    heap_pages_free(&h, first[2] + 110, HEAP_CHUNK_PAGES - 110);
+    heap_scavenge(&h, SIZE_MAX);
+    cr_assert_eq(all_resident(&h), 2 * HEAP_CHUNK);
+    cr_assert(heap_warm_one(&h));
+    cr_assert_eq(all_resident(&h), 3 * HEAP_CHUNK, "a torn chunk is whole again");
+    cr_assert_eq(alloc_touched(&h, 1), first[2]);
+    close_heap(&h);
+}
+
+Test(heap_warmer, passes_no_limit)
+{
+    tri_heap h;
+    open_heap(&h, 256 * MIB);
+    for (int i = 0; i < 4; i++)
+        alloc_touched(&h, HEAP_CHUNK_PAGES);
+    atomic_store(&h.hard_limit, 9 * MIB);
+    cr_assert(heap_warm_one(&h), "the limit counts in whole chunks");
+    atomic_store(&h.hard_limit, 10 * MIB);
+    cr_assert_not(heap_warm_one(&h));
+    alloc_touched(&h, 1);
+    cr_assert_not(heap_warm_one(&h), "there is room for no other chunk");
+    atomic_store(&h.hard_limit, 0);
+    atomic_store(&h.memory_limit, 18 * MIB);
+    cr_assert_not(heap_warm_one(&h), "more than half of the memory limit is held");
+    atomic_store(&h.memory_limit, 0);
+    cr_assert(heap_warm_one(&h));
+    close_heap(&h);
+}
+
+/* ---- side by side ---------------------------------------------------------------------------- */
+
+static _Atomic bool stop;
+
+static void warm(void *arg)
+{
+    while (!atomic_load(&stop))
+        if (!heap_warm_one(arg))
+            os_yield();
+}
+
+static void scavenge(void *arg)
+{
+    while (!atomic_load(&stop)) {
+        heap_scavenge(arg, HEAP_CHUNK);
+        os_yield();
+    }
+}
+
+static void use(void *arg)
+{
+    tri_heap *h = arg;
+    enum { SPANS = 400, ROUNDS = 6000 };
+    static _Thread_local size_t first[SPANS], npages[SPANS];
+    uint64_t seed = (uintptr_t)&h;
+    for (int i = 0; i < ROUNDS; i++) {
+        size_t k = os_random_below(&seed, SPANS);
+        if (npages[k]) {
+            heap_pages_free(h, first[k], npages[k]);
+            npages[k] = 0;
+        } else {
+            npages[k] =
+                os_random_below(&seed, 50) ? 1 + os_random_below(&seed, 16) : HEAP_CHUNK_PAGES + 3;
+            first[k] = alloc_touched(h, npages[k]);
+        }
+    }
+    for (size_t k = 0; k < SPANS; k++)
+        if (npages[k])
+            heap_pages_free(h, first[k], npages[k]);
+}
+
+Test(heap_warmer, works_beside_mutators_and_the_scavenger)
+{
+    tri_heap h;
+    open_heap(&h, 1024 * MIB);
+    os_thread warmer, scavenger, users[2];
+    cr_assert_eq(os_thread_start(&warmer, warm, &h, "warm", 0), 0);
+    cr_assert_eq(os_thread_start(&scavenger, scavenge, &h, "scavenge", 0), 0);
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(os_thread_start(&users[i], use, &h, "use", 0), 0);
+    for (int i = 0; i < 2; i++)
+        os_thread_join(&users[i]);
+    atomic_store(&stop, true);
+    os_thread_join(&warmer);
+    os_thread_join(&scavenger);
+    heap_arena_check(&h);
+    heap_scavenge(&h, SIZE_MAX);
+    cr_assert_eq(all_resident(&h), 0, "everything was freed");
+    heap_arena_stats s = stats_of(&h);
+    cr_assert_eq(s.sys, s.released);
+    close_heap(&h);
+}
