@@ -328,14 +328,20 @@ static void run_child(const char *name, program p, char *said, size_t size)
     cr_assert(strstr(said, "tricolor: fatal: barriercheck: "), "%s: said %s", name, said);
 }
 
+/* The torture build may have collected before. */
+#ifdef TRI_TORTURE
+#define FIRST_COLLECTION "noticed   at the end of collection "
+#else
+#define FIRST_COLLECTION "noticed   at the end of collection 1\n"
+#endif
+
 Test(barrier_check, reports_each_way_to_forget_the_barrier_with_type_field_object_and_site)
 {
     char said[8192];
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         run_child(ways[i].name, (program){ways[i].forget, collect}, said, sizeof said);
         compare(ways[i].name, said);
-        cr_assert(strstr(said, "noticed   at the end of collection 1\n"), "%s: said %s",
-                  ways[i].name, said);
+        cr_assert(strstr(said, FIRST_COLLECTION), "%s: said %s", ways[i].name, said);
     }
 }
 
