@@ -379,6 +379,34 @@ static void threads(void)
     CALL(tri_heap_destroy, h);
 }
 
+/* ---- growth ---------------------------------------------------------------------------------------------- */
+
+#define BLOCKS 60
+#define BEADS  8000 /* 192 KB: when they die, a run of pages that is worth releasing */
+
+/* Slowly enough to be overtaken by whoever warms chunks; then every other block dies, and holes are torn
+ * into chunks that have huge pages. */
+static void growth(void)
+{
+    tri_heap *h;
+    tri_options o;
+    CALL(tri_options_init, &o);
+    CALL(tri_heap_create, &o, &h);
+    CALL(tri_attach, h);
+    bead *blocks[BLOCKS];
+    for (uint64_t i = 0; i < BLOCKS; i++) {
+        blocks[i] = list_new(BEADS, i);
+        nanosleep(&(struct timespec){.tv_nsec = 5 * MS}, NULL);
+    }
+    for (uint64_t i = 0; i < BLOCKS; i += 2)
+        blocks[i] = NULL;
+    CALL(tri_free_os_memory, h);
+    for (uint64_t i = 1; i < BLOCKS; i += 2)
+        list_check(blocks[i], BEADS, i);
+    CALL(tri_detach, h);
+    CALL(tri_heap_destroy, h);
+}
+
 /* ---- deeper stacks than before ------------------------------------------------------------------------- */
 
 static void *deeper(void *arg)
@@ -697,6 +725,7 @@ static void checked(void)
 const exercise exercises[] = {
     {"coroutines", coroutines, NULL},
     {"threads", threads, NULL},
+    {"growth", growth, "warm no_huge vm.huge"},
     {"deeper stacks", deeper_stacks, "snapshot"},
     {"forks", forks, "restart gc_start_threads futex alloc@gc_open"},
     {"verified", verified, "verify forget give_back report futex stand_still"},
