@@ -124,7 +124,8 @@ typedef struct arena_request {
     size_t page;           /* result */
     bool zeroed;           /* result */
     bool mend;             /* huge pages must be advised again */
-    bool tear;             /* and here against */
+    bool part;             /* but not in the last chunk, which is used in small pages */
+    bool tear;             /* there they must be advised against */
     bool ask;              /* for warm chunks */
     size_t chunk, nchunks; /* claimed run, growth only */
     size_t extra;          /* chunks claimed beyond what is needed */
@@ -235,14 +236,19 @@ static void arena_take(struct heap_arena *a, arena_request *r, size_t chunk, siz
     heap_chunk *c = &a->fill.chunks[chunk];
     size_t before = c->nreleased;
     if (before == HEAP_CHUNK_PAGES && n < HEAP_CHUNK_PAGES && arena_small(a)) {
-        r->tear |= !c->broken || r->npages > HEAP_CHUNK_PAGES;
+        if (!c->broken) { /* others may touch its other pages before the advice */
+            heap_chunk_touch(c);
+            r->tear = true;
+        }
         arena_set_broken(a, c, true);
-    } else if (before == HEAP_CHUNK_PAGES) { /* its first touch may back the whole of it */
+    } else if (before == HEAP_CHUNK_PAGES || n == HEAP_CHUNK_PAGES) {
+        /* Its first touch may back the whole of it. */
         heap_chunk_touch(c);
         r->mend |= c->broken;
         arena_set_broken(a, c, false);
     }
     r->zeroed &= heap_bits_next(c->dirty, first + n, first, 0) == first + n;
+    r->part = c->broken;
     heap_chunk_take(c, first, n);
     a->released -= before - c->nreleased;
 }
@@ -362,7 +368,7 @@ static arena_answer arena_try(tri_heap *h, arena_request *r)
     struct heap_arena *a = h->arena;
     size_t k = (r->npages + HEAP_CHUNK_PAGES - 1) / HEAP_CHUNK_PAGES, at;
     r->lent = a->lent != 0;
-    r->mend = r->tear = r->ask = false;
+    r->mend = r->part = r->tear = r->ask = false;
     if (!arena_use_allowed(h, r->npages)) {
         r->lent = false; /* those pages would not help */
         return ARENA_FULL;
@@ -476,11 +482,12 @@ static size_t arena_hand_out(tri_heap *h, const arena_request *r, bool *zeroed)
     void *p = arena_address(h, r->page);
     /* Another thread may use the rest of a chunk already: advice is right at any time. */
     size_t chunk = r->page / HEAP_CHUNK_PAGES;
-    size_t end = (r->page + r->npages + HEAP_CHUNK_PAGES - 1) / HEAP_CHUNK_PAGES;
+    size_t last = (r->page + r->npages - 1) / HEAP_CHUNK_PAGES;
     if (r->mend)
-        (void)os_huge(arena_address(h, chunk * HEAP_CHUNK_PAGES), (end - chunk) * HEAP_CHUNK);
-    if (r->tear) /* the last one; those before it are used whole */
-        (void)os_no_huge(arena_address(h, (end - 1) * HEAP_CHUNK_PAGES), HEAP_CHUNK);
+        (void)os_huge(arena_address(h, chunk * HEAP_CHUNK_PAGES),
+                      (last + !r->part - chunk) * HEAP_CHUNK);
+    if (r->tear)
+        (void)os_no_huge(arena_address(h, last * HEAP_CHUNK_PAGES), HEAP_CHUNK);
     if (r->ask && h->hooks.cold)
         h->hooks.cold(h);
     heap_annotate_alloc(h->arena->valgrind, p, r->npages * HEAP_PAGE, r->zeroed);
@@ -680,6 +687,8 @@ bool heap_arena_take_cold(tri_heap *h, heap_idle *out)
     }
     arena_detach(a, chunk);
     heap_chunk_lend(&a->fill.chunks[chunk], 0, HEAP_CHUNK_PAGES);
+    heap_chunk_touch(&a->fill.chunks[chunk]); /* from now on, as far as anybody can tell */
+    a->released -= HEAP_CHUNK_PAGES;
     a->lent += HEAP_CHUNK_PAGES;
     *out = (heap_idle){.first = chunk * HEAP_CHUNK_PAGES, .npages = HEAP_CHUNK_PAGES};
     os_mutex_unlock(&a->lock);
@@ -692,9 +701,8 @@ void heap_arena_return_warm(tri_heap *h, const heap_idle *cold)
     size_t chunk = cold->first / HEAP_CHUNK_PAGES;
     heap_chunk *c = &a->fill.chunks[chunk];
     os_mutex_lock(&a->lock);
-    heap_chunk_return(c, 0, HEAP_CHUNK_PAGES, true);
+    heap_chunk_return(c, 0, HEAP_CHUNK_PAGES, true); /* it reads as zero */
     heap_chunk_touch(c);
-    a->released -= HEAP_CHUNK_PAGES;
     arena_set_broken(a, c, false);
     a->lent -= HEAP_CHUNK_PAGES;
     arena_attach(a, chunk);

@@ -113,6 +113,39 @@ Test(heap_warmer, stays_a_chunk_ahead)
     close_heap(&h);
 }
 
+Test(heap_warmer, what_it_is_about_to_touch_counts_as_held_already)
+{
+    tri_heap h;
+    open_heap(&h, 256 * MIB);
+    for (size_t n = 0; n < 3 * HEAP_CHUNK_PAGES; n++)
+        alloc_touched(&h, 1);
+    heap_idle cold;
+    cr_assert(heap_arena_take_cold(&h, &cold));
+    heap_arena_stats s = stats_of(&h);
+    cr_assert_eq(s.sys - s.released, 4 * HEAP_CHUNK, "another thread sees less than there may be");
+    os_touch(address(&h, cold.first), cold.npages * HEAP_PAGE);
+    heap_arena_return_warm(&h, &cold);
+    s = stats_of(&h);
+    cr_assert_eq(s.sys - s.released, 4 * HEAP_CHUNK);
+    close_heap(&h);
+}
+
+Test(heap_warmer, a_chunk_that_is_torn_too_late_counts_as_held)
+{
+    tri_heap h;
+    open_heap(&h, 64 * MIB);
+    heap_arena_warm_ahead(&h, false);
+    heap_pages_free(&h, alloc_touched(&h, 1), 1);
+    heap_scavenge(&h, SIZE_MAX);
+    heap_arena_warm_ahead(&h, true);
+    bool zeroed;
+    cr_assert_neq(heap_pages_alloc(&h, 1, &zeroed), HEAP_NO_PAGE);
+    heap_arena_stats s = stats_of(&h);
+    cr_assert_eq(s.sys - s.released, HEAP_CHUNK,
+                 "a second thread may have touched it before the advice");
+    close_heap(&h);
+}
+
 Test(heap_warmer, what_the_scavenger_took_is_warmed_again)
 {
     tri_heap h;
