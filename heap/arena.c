@@ -15,28 +15,16 @@
  * spreads the spans of P processors over P x 64 pages, and the lock is only reached once for many
  * objects. If the waiting times that are measured below say otherwise, this is the place to add it.
  *
- * The lock. One mutex guards everything; it is held for some hundred nanoseconds and never across a
- * system call. Growth marks its chunks as taken, lets go of the lock, has the system supply them, and
- * comes back to enter them (or to undo the mark). Two threads may then grow at the same time where one
- * would have done: that costs a chunk of address space that the next span uses, and is better than
- * to let one wait for the other's system call. The scavenger takes pages out of the free set, releases
- * them without the lock and puts them back. An allocation that fails while pages are in its hands
- * waits for them (`scavenging`, taken before `lock`) and tries again. Advice and annotations happen
- * outside as well, while the pages belong to one thread alone.
+ * The lock (books.h) is let go of for every system call. Growth marks its chunks as taken, has the system
+ * supply them without the lock, and comes back to enter them (or to undo the mark). Two threads may then
+ * grow at the same time where one would have done: that costs a chunk of address space that the next span
+ * uses, and is better than to let one wait for the other's system call. An allocation that fails while the
+ * scavenger or the warmer has pages waits for them (idle.c) and tries again.
  *
- * Who pays for the first touch. A huge page is cheap by the byte and dear by the piece: 0.2 ms to find and
- * clear one, 7 ms where a hypervisor must find it first. That was the longest interruption of a mutator
- * by far, longer than anything the collector asks of it. So a thread (warmer.c) touches vacant chunks,
- * as huge pages, before they are needed, and a mutator that is faster than that thread takes a cold
- * chunk in small pages: 2 us for each. A chunk then stays as it is until it has drained and was
- * released. Spans of a chunk or more are touched by whoever wants them, in huge pages.
- *
- * Three kinds of bytes. Held memory is what the system may have put behind our addresses: everything
- * grown that is not released. A chunk that may have huge pages and of which one page is touched may be
- * backed at once, so it counts as entirely held from its first use on: `released` may say too little,
- * never too much.
- *
- *     sys = grown chunks        inuse + idle = sys        held = sys - released >= inuse
+ * The first touch. Vacant chunks are touched, as huge pages, before they are needed (idle.c says why). A
+ * mutator that is faster than that takes a cold chunk in small pages: 2 us for each. A chunk then stays as it
+ * is until it has drained and was released. Spans of a chunk or more are touched by whoever wants them, in
+ * huge pages.
  *
  * The hard limit. Pages in use never exceed it; held memory never exceeds it by as much as a chunk (it
  * is compared with the limit rounded up to whole chunks). If the second is what stands in the
@@ -50,8 +38,7 @@
 #include <errno.h>
 
 #include "heap/annotate.h"
-#include "heap/bits.h"
-#include "heap/chunk.h"
+#include "heap/books.h"
 #include "heap/scavenger.h"
 #include "os/clock.h"
 #include "os/memory.h"
@@ -69,54 +56,11 @@
 /* Runs of free pages shorter than this are not worth a system call and a torn huge page. */
 #define RELEASE_LEAST    (((size_t)64 << 10) / HEAP_PAGE)
 
-/* Each chunk advised against huge pages can split a mapping in three, and the kernel allows 65,530
- * mappings in all. Beyond this many, the kernel may fill the holes again behind our back. */
-#define BROKEN_MOST      8192
-
-/* Vacant chunks that are kept warm, from the first of these sizes in use on: one, and one more for each
- * of the second. */
-#define AHEAD_FROM       (((size_t)4 << 20) / HEAP_PAGE)
-#define AHEAD_STEP       (((size_t)64 << 20) / HEAP_PAGE)
-#define AHEAD_MOST       8
 /* Chunks that are grown before they are needed. */
 #define AHEAD_GROWN      16
 /* With more chunks in small pages than these 384 MiB, mutators wait for huge ones again: a large heap without them
  * is half as fast, for good. */
 #define SMALL_MOST       (192 + AHEAD_GROWN)
-
-struct heap_arena {
-    /* Constant after opening. */
-    size_t nchunks;
-    size_t chunks_size;
-    bool valgrind;
-    size_t release_grain; /* pages: the system's smallest page */
-    size_t release_least; /* pages: a run of this length contains a whole grain */
-
-    /* Held by the scavenger while it has a batch of pages; taken before `lock`. */
-    os_mutex scavenging;
-
-    os_mutex lock;
-    /* The rest under `lock`; all counts in pages. */
-    heap_fill fill;
-    uint64_t *vacant;      /* chunks that are wholly free or not grown, and not claimed */
-    uint64_t *vacant_ours; /* of those, the grown ones */
-    uint64_t *vacant_warm; /* of those, the ones that are not entirely released */
-    uint64_t *grown;       /* chunks that the system has supplied */
-    size_t top;            /* chunks below this may be grown */
-    size_t sys, inuse, released;
-    size_t claimed;                 /* will be in use when the growths under way are done */
-    size_t claimed_held;            /* will be held */
-    size_t growing;                 /* growths under way */
-    size_t lent;                    /* in the scavenger's hands */
-    size_t broken;                  /* chunks */
-    size_t nours, nwarm;            /* in vacant_ours, in vacant_warm */
-    bool ahead;                     /* somebody warms vacant chunks */
-    bool asked;                     /* and was asked to, since it last found nothing to do */
-    uint64_t last_goal, last_inuse; /* bytes */
-    uint64_t
-        peak_inuse; /* what the cycles until peak_at needed, as heap_scavenge_recent() has it */
-    int64_t peak_at;
-};
 
 /* One allocation while it is being looked for. */
 typedef struct arena_request {
@@ -168,66 +112,16 @@ static void *arena_address(const tri_heap *h, size_t page)
     return (void *)(h->base + page * HEAP_PAGE);
 }
 
-static void arena_list_ours(struct heap_arena *a, size_t chunk, bool ours, bool warm)
-{
-    a->nours -= heap_bits_has(a->vacant_ours, chunk);
-    a->nwarm -= heap_bits_has(a->vacant_warm, chunk);
-    a->nours += ours;
-    a->nwarm += warm;
-    heap_bits_put(a->vacant_ours, chunk, ours);
-    heap_bits_put(a->vacant_warm, chunk, warm);
-}
-
-/* Out of the set that it is in, so that it can be changed. */
-static void arena_detach(struct heap_arena *a, size_t chunk)
-{
-    if (a->fill.chunks[chunk].filed)
-        heap_fill_remove(&a->fill, chunk);
-    heap_bits_put(a->vacant, chunk, false);
-    arena_list_ours(a, chunk, false, false);
-}
-
-/* Into the set where it belongs; a full one, or one in the scavenger's hands, is in none. */
-static void arena_attach(struct heap_arena *a, size_t chunk)
-{
-    heap_chunk *c = &a->fill.chunks[chunk];
-#if TRI_DEBUG >= 2
-    heap_chunk_check(c);
-#endif
-    if (c->nfree == HEAP_CHUNK_PAGES) {
-        heap_bits_put(a->vacant, chunk, true);
-        arena_list_ours(a, chunk, true, c->nreleased < HEAP_CHUNK_PAGES);
-    } else if (c->nfree) {
-        heap_fill_insert(&a->fill, chunk);
-    }
-}
-
 /* Whether cold chunks are used in small pages. */
 static bool arena_small(const struct heap_arena *a)
 {
     return a->ahead && a->broken < SMALL_MOST;
 }
 
-static void arena_set_broken(struct heap_arena *a, heap_chunk *c, bool broken)
-{
-    a->broken -= c->broken;
-    a->broken += broken;
-    c->broken = broken;
-}
-
-/* How many vacant chunks shall be warm. */
-static size_t arena_wanted_warm(const struct heap_arena *a)
-{
-    if (!a->ahead || a->inuse < AHEAD_FROM)
-        return 0;
-    size_t n = 1 + a->inuse / AHEAD_STEP;
-    return n < AHEAD_MOST ? n : AHEAD_MOST;
-}
-
 /* How many vacant chunks shall be grown but cold: address space that costs nothing but the system call. */
 static size_t arena_wanted_grown(const struct heap_arena *a)
 {
-    return arena_wanted_warm(a) ? AHEAD_GROWN : 0;
+    return heap_wanted_warm(a) ? AHEAD_GROWN : 0;
 }
 
 /* Takes pages [first, first + n) of a detached chunk into a span. */
@@ -240,12 +134,12 @@ static void arena_take(struct heap_arena *a, arena_request *r, size_t chunk, siz
             heap_chunk_touch(c);
             r->tear = true;
         }
-        arena_set_broken(a, c, true);
+        heap_books_set_broken(a, c, true);
     } else if (before == HEAP_CHUNK_PAGES || n == HEAP_CHUNK_PAGES) {
         /* Its first touch may back the whole of it. */
         heap_chunk_touch(c);
         r->mend |= c->broken;
-        arena_set_broken(a, c, false);
+        heap_books_set_broken(a, c, false);
     }
     r->zeroed &= heap_bits_next(c->dirty, first + n, first, 0) == first + n;
     r->part = c->broken;
@@ -262,7 +156,7 @@ static void arena_take_chunks(struct heap_arena *a, arena_request *r, size_t chu
     for (size_t i = 0; i < k; i++) {
         size_t n = left < HEAP_CHUNK_PAGES ? left : HEAP_CHUNK_PAGES;
         arena_take(a, r, chunk + i, 0, n);
-        arena_attach(a, chunk + i);
+        heap_books_attach(a, chunk + i);
         left -= n;
     }
     a->inuse += r->npages;
@@ -270,25 +164,16 @@ static void arena_take_chunks(struct heap_arena *a, arena_request *r, size_t chu
 
 /* ---- limits ---------------------------------------------------------------------------------- */
 
-static size_t arena_limit(tri_heap *h)
-{
-    uint64_t limit = atomic_load_explicit(&h->hard_limit, memory_order_relaxed);
-    return limit ? limit / HEAP_PAGE : SIZE_MAX / 2;
-}
-
 static bool arena_use_allowed(tri_heap *h, size_t npages)
 {
-    size_t used = h->arena->inuse + h->arena->claimed, limit = arena_limit(h);
+    size_t used = h->arena->inuse + h->arena->claimed, limit = heap_books_limit(h);
     return used <= limit && npages <= limit - used;
 }
 
 /* Whether `more` pages may be held on top of what is; if not, r->excess says by how much not. */
 static bool arena_hold_allowed(tri_heap *h, arena_request *r, size_t more)
 {
-    struct heap_arena *a = h->arena;
-    size_t limit = (arena_limit(h) + HEAP_CHUNK_PAGES - 1) / HEAP_CHUNK_PAGES * HEAP_CHUNK_PAGES;
-    size_t held = a->sys - a->released + a->claimed_held + more;
-    r->excess = more && held > limit ? held - limit : 0;
+    r->excess = heap_books_excess(h, more);
     return r->excess == 0;
 }
 
@@ -302,11 +187,11 @@ static arena_answer arena_try_partial(tri_heap *h, arena_request *r, size_t chun
     if (!arena_hold_allowed(h, r,
                             c->nreleased ? heap_bits_count(c->released, first, r->npages) : 0))
         return ARENA_HELD;
-    arena_detach(a, chunk);
+    heap_books_detach(a, chunk);
     r->page = chunk * HEAP_CHUNK_PAGES + first;
     r->zeroed = true;
     arena_take(a, r, chunk, first, r->npages);
-    arena_attach(a, chunk);
+    heap_books_attach(a, chunk);
     a->inuse += r->npages;
     return ARENA_DONE;
 }
@@ -326,7 +211,7 @@ static arena_answer arena_try_vacant(tri_heap *h, arena_request *r, size_t chunk
     if (!arena_hold_allowed(h, r, arena_unheld(a, chunk, k)))
         return ARENA_HELD;
     for (size_t i = 0; i < k; i++)
-        arena_detach(a, chunk + i);
+        heap_books_detach(a, chunk + i);
     arena_take_chunks(a, r, chunk, k);
     return ARENA_DONE;
 }
@@ -356,7 +241,7 @@ static arena_answer arena_claim(tri_heap *h, arena_request *r, size_t chunk, siz
     r->extra = arena_extra(a, chunk, k);
     r->small = arena_small(a);
     for (size_t i = 0; i < k + r->extra; i++)
-        arena_detach(a, chunk + i);
+        heap_books_detach(a, chunk + i);
     a->claimed += r->npages;
     a->claimed_held += r->add_held;
     a->growing++;
@@ -377,8 +262,8 @@ static arena_answer arena_try(tri_heap *h, arena_request *r)
         (at = heap_fill_fullest(&a->fill, r->npages)) != HEAP_NO_PAGE)
         return arena_try_partial(h, r, at);
     /* One of them is taken now. */
-    r->ask = !a->asked && arena_wanted_warm(a) &&
-             (a->nwarm <= arena_wanted_warm(a) || a->nours - a->nwarm <= arena_wanted_grown(a) / 2);
+    r->ask = !a->asked && heap_wanted_warm(a) &&
+             (a->nwarm <= heap_wanted_warm(a) || a->nours - a->nwarm <= arena_wanted_grown(a) / 2);
     a->asked |= r->ask;
     if (k == 1 && (at = heap_bits_find(a->vacant_warm, a->top, 1)) != HEAP_NO_BIT)
         return arena_try_vacant(h, r, at, 1);
@@ -396,7 +281,7 @@ static void arena_enter_new(struct heap_arena *a, size_t chunk, bool small)
     if (heap_bits_has(a->grown, chunk))
         return;
     heap_chunk_init(&a->fill.chunks[chunk]);
-    arena_set_broken(a, &a->fill.chunks[chunk], small);
+    heap_books_set_broken(a, &a->fill.chunks[chunk], small);
     heap_bits_put(a->grown, chunk, true);
     a->sys += HEAP_CHUNK_PAGES;
     a->released += HEAP_CHUNK_PAGES;
@@ -408,7 +293,7 @@ static void arena_enter_new(struct heap_arena *a, size_t chunk, bool small)
 static void arena_unclaim(struct heap_arena *a, size_t chunk)
 {
     if (heap_bits_has(a->grown, chunk))
-        arena_attach(a, chunk);
+        heap_books_attach(a, chunk);
     else
         heap_bits_put(a->vacant, chunk, true);
 }
@@ -472,6 +357,30 @@ static bool arena_grow(tri_heap *h, arena_request *r, size_t first, size_t n)
     int64_t waited = arena_lock(a);
     arena_settle(h, r, supplied, with_extra);
     arena_unlock(h, waited);
+    return supplied;
+}
+
+bool heap_grow_ahead(tri_heap *h)
+{
+    struct heap_arena *a = h->arena;
+    size_t least = arena_wanted_grown(a),
+           chunk = heap_bits_first_without(a->vacant, a->grown, a->nchunks);
+    if (!least || chunk == HEAP_NO_BIT || a->nours - a->nwarm > least / 2)
+        return false;
+    arena_request r = {.chunk = chunk, .small = true};
+    for (size_t i = chunk; i < a->nchunks && r.extra < least; i++, r.extra++) {
+        if (!heap_bits_has(a->vacant, i) || heap_bits_has(a->grown, i))
+            break;
+        heap_books_detach(a, i);
+    }
+    a->growing++;
+    os_mutex_unlock(&a->lock);
+    bool supplied = arena_supply(h, chunk, r.extra, true) == 0;
+    if (supplied)
+        heap_annotate_free(a->valgrind, arena_address(h, chunk * HEAP_CHUNK_PAGES),
+                           r.extra * HEAP_CHUNK);
+    os_mutex_lock(&a->lock);
+    arena_settle(h, &r, false, supplied);
     return supplied;
 }
 
@@ -548,238 +457,13 @@ void heap_pages_free(tri_heap *h, size_t first, size_t npages)
     for (size_t at = first, n; at < first + npages; at += n) {
         n = arena_piece(at, first + npages);
         size_t chunk = at / HEAP_CHUNK_PAGES;
-        arena_detach(a, chunk);
+        heap_books_detach(a, chunk);
         heap_chunk_give(&a->fill.chunks[chunk], at % HEAP_CHUNK_PAGES, n);
-        arena_attach(a, chunk);
+        heap_books_attach(a, chunk);
     }
     TRI_CHECK(a->inuse >= npages, "freeing more pages than are in use");
     a->inuse -= npages;
     arena_unlock(h, waited);
-}
-
-/* ---- the scavenger's side -------------------------------------------------------------------- */
-
-/* The chunk that is released next, and which of its pages. */
-static size_t arena_idlest(struct heap_arena *a, size_t *first, size_t *n)
-{
-    size_t chunk = heap_bits_last(a->vacant_warm, a->top);
-    *first = 0;
-    *n = HEAP_CHUNK_PAGES;
-    if (chunk != HEAP_NO_BIT)
-        return chunk;
-    chunk = heap_fill_emptiest(&a->fill, a->release_least);
-    if (chunk != HEAP_NO_PAGE)
-        *n = heap_chunk_warm_run(&a->fill.chunks[chunk], a->release_least, a->release_grain, first);
-    return chunk;
-}
-
-bool heap_arena_take_idle(tri_heap *h, heap_idle *out)
-{
-    struct heap_arena *a = h->arena;
-    os_mutex_lock(&a->scavenging);
-    os_mutex_lock(&a->lock);
-    size_t first, n, chunk = arena_idlest(a, &first, &n);
-    if (chunk == HEAP_NO_PAGE) {
-        os_mutex_unlock(&a->lock);
-        os_mutex_unlock(&a->scavenging);
-        return false;
-    }
-    heap_chunk *c = &a->fill.chunks[chunk];
-    arena_detach(a, chunk);
-    heap_chunk_lend(c, first, n);
-    out->first = chunk * HEAP_CHUNK_PAGES + first;
-    out->npages = n;
-    out->breaks = n < HEAP_CHUNK_PAGES && !c->broken && a->broken < BROKEN_MOST;
-    a->broken += out->breaks;
-    c->broken |= out->breaks;
-    arena_attach(a, chunk);
-    a->lent += n;
-    os_mutex_unlock(&a->lock);
-    return true;
-}
-
-size_t heap_arena_return_idle(tri_heap *h, const heap_idle *idle, bool released)
-{
-    struct heap_arena *a = h->arena;
-    size_t chunk = idle->first / HEAP_CHUNK_PAGES;
-    heap_chunk *c = &a->fill.chunks[chunk];
-    os_mutex_lock(&a->lock);
-    arena_detach(a, chunk);
-    size_t before = c->nreleased;
-    heap_chunk_return(c, idle->first % HEAP_CHUNK_PAGES, idle->npages, released);
-    size_t now = c->nreleased;
-    a->released = a->released - before + now;
-    a->lent -= idle->npages;
-    arena_attach(a, chunk);
-    os_mutex_unlock(&a->lock);
-    os_mutex_unlock(&a->scavenging);
-    return now > before ? now - before : 0;
-}
-
-/* ---- the warmer's side ----------------------------------------------------------------------- */
-
-void heap_arena_warm_ahead(tri_heap *h, bool on)
-{
-    os_mutex_lock(&h->arena->lock);
-    h->arena->ahead = on && !h->arena->valgrind;
-    os_mutex_unlock(&h->arena->lock);
-}
-
-/* The first chunk below `end` that is in `in` and not in `out`. */
-static size_t arena_first(const uint64_t *in, const uint64_t *out, size_t end)
-{
-    for (size_t w = 0; w * 64 < end; w++) {
-        uint64_t bits = in[w] & ~out[w];
-        if (bits && w * 64 + (size_t)__builtin_ctzll(bits) < end)
-            return w * 64 + (size_t)__builtin_ctzll(bits);
-    }
-    return HEAP_NO_BIT;
-}
-
-/* Has the system supply some chunks that nobody needs yet. Called and left with the lock. */
-static bool arena_grow_ahead(tri_heap *h)
-{
-    struct heap_arena *a = h->arena;
-    size_t least = arena_wanted_grown(a), chunk = arena_first(a->vacant, a->grown, a->nchunks);
-    if (!least || chunk == HEAP_NO_BIT || a->nours - a->nwarm > least / 2)
-        return false;
-    arena_request r = {.chunk = chunk, .small = true};
-    for (size_t i = chunk; i < a->nchunks && r.extra < least; i++, r.extra++) {
-        if (!heap_bits_has(a->vacant, i) || heap_bits_has(a->grown, i))
-            break;
-        arena_detach(a, i);
-    }
-    a->growing++;
-    os_mutex_unlock(&a->lock);
-    bool supplied = arena_supply(h, chunk, r.extra, true) == 0;
-    if (supplied)
-        heap_annotate_free(a->valgrind, arena_address(h, chunk * HEAP_CHUNK_PAGES),
-                           r.extra * HEAP_CHUNK);
-    os_mutex_lock(&a->lock);
-    arena_settle(h, &r, false, supplied);
-    return supplied;
-}
-
-static size_t arena_coldest(tri_heap *h)
-{
-    struct heap_arena *a = h->arena;
-    arena_request r = {0};
-    uint64_t limit = atomic_load_explicit(&h->memory_limit, memory_order_relaxed);
-    if (a->nwarm >= arena_wanted_warm(a) || !arena_hold_allowed(h, &r, HEAP_CHUNK_PAGES) ||
-        (limit && (a->sys - a->released) * HEAP_PAGE > limit / 2))
-        return HEAP_NO_BIT;
-    return arena_first(a->vacant_ours, a->vacant_warm, a->top);
-}
-
-bool heap_arena_take_cold(tri_heap *h, heap_idle *out)
-{
-    struct heap_arena *a = h->arena;
-    os_mutex_lock(&a->scavenging);
-    os_mutex_lock(&a->lock);
-    while (arena_grow_ahead(h))
-        ;
-    size_t chunk = arena_coldest(h);
-    if (chunk == HEAP_NO_BIT) {
-        a->asked = false;
-        os_mutex_unlock(&a->lock);
-        os_mutex_unlock(&a->scavenging);
-        return false;
-    }
-    arena_detach(a, chunk);
-    heap_chunk_lend(&a->fill.chunks[chunk], 0, HEAP_CHUNK_PAGES);
-    heap_chunk_touch(&a->fill.chunks[chunk]); /* from now on, as far as anybody can tell */
-    a->released -= HEAP_CHUNK_PAGES;
-    a->lent += HEAP_CHUNK_PAGES;
-    *out = (heap_idle){.first = chunk * HEAP_CHUNK_PAGES, .npages = HEAP_CHUNK_PAGES};
-    os_mutex_unlock(&a->lock);
-    return true;
-}
-
-void heap_arena_return_warm(tri_heap *h, const heap_idle *cold)
-{
-    struct heap_arena *a = h->arena;
-    size_t chunk = cold->first / HEAP_CHUNK_PAGES;
-    heap_chunk *c = &a->fill.chunks[chunk];
-    os_mutex_lock(&a->lock);
-    heap_chunk_return(c, 0, HEAP_CHUNK_PAGES, true); /* it reads as zero */
-    heap_chunk_touch(c);
-    arena_set_broken(a, c, false);
-    a->lent -= HEAP_CHUNK_PAGES;
-    arena_attach(a, chunk);
-    os_mutex_unlock(&a->lock);
-    os_mutex_unlock(&a->scavenging);
-}
-
-/* ---- reading --------------------------------------------------------------------------------- */
-
-void heap_arena_read(tri_heap *h, heap_arena_stats *out)
-{
-    struct heap_arena *a = h->arena;
-    os_mutex_lock(&a->lock);
-    out->sys = (uint64_t)a->sys * HEAP_PAGE;
-    out->inuse = (uint64_t)a->inuse * HEAP_PAGE;
-    out->released = (uint64_t)a->released * HEAP_PAGE;
-    out->ahead = (uint64_t)arena_wanted_warm(a) * HEAP_CHUNK;
-    out->last_goal = a->last_goal;
-    out->last_inuse = heap_scavenge_recent(a->peak_inuse, a->last_inuse, os_now() - a->peak_at);
-    os_mutex_unlock(&a->lock);
-    out->idle = out->sys - out->inuse;
-}
-
-void heap_arena_note_cycle(tri_heap *h, uint64_t goal)
-{
-    struct heap_arena *a = h->arena;
-    os_mutex_lock(&a->lock);
-    a->last_goal = goal;
-    uint64_t inuse = (uint64_t)a->inuse * HEAP_PAGE;
-    int64_t now = os_now();
-    uint64_t recent = heap_scavenge_recent(a->peak_inuse, a->last_inuse, now - a->peak_at);
-    a->peak_inuse = inuse > recent ? inuse : recent;
-    a->peak_at = now;
-    a->last_inuse = inuse;
-    os_mutex_unlock(&a->lock);
-}
-
-static void arena_check_chunk(const struct heap_arena *a, size_t i, size_t *free, size_t *released)
-{
-    const heap_chunk *c = &a->fill.chunks[i];
-    bool vacant = c->nfree == HEAP_CHUNK_PAGES;
-    heap_chunk_check(c);
-    for (size_t w = 0; w < HEAP_CHUNK_WORDS; w++)
-        TRI_CHECK(!(c->released[w] & ~c->free[w]), "a page is in use and released");
-    TRI_CHECK(c->filed == (c->nfree && !vacant), "a chunk is not filed as its free pages demand");
-    TRI_CHECK(heap_bits_has(a->vacant, i) == vacant && heap_bits_has(a->vacant_ours, i) == vacant,
-              "a chunk is not listed as vacant exactly when all of it is free");
-    TRI_CHECK(heap_bits_has(a->vacant_warm, i) == (vacant && c->nreleased < HEAP_CHUNK_PAGES),
-              "a chunk is not listed as warm exactly when a part of it is not released");
-    *free += c->nfree;
-    *released += c->nreleased;
-}
-
-void heap_arena_check(tri_heap *h)
-{
-    heap_arena_fork_prepare(h); /* nothing under way: the books must agree */
-    struct heap_arena *a = h->arena;
-    size_t grown = 0, free = 0, released = 0, broken = 0, ours = 0, warm = 0;
-    for (size_t i = 0; i < a->nchunks; i++) {
-        if (!heap_bits_has(a->grown, i)) {
-            TRI_CHECK(heap_bits_has(a->vacant, i), "a chunk is neither grown nor vacant");
-            continue;
-        }
-        grown++;
-        TRI_CHECK(i < a->top, "a chunk above the top is grown");
-        arena_check_chunk(a, i, &free, &released);
-        broken += a->fill.chunks[i].broken;
-        ours += heap_bits_has(a->vacant_ours, i);
-        warm += heap_bits_has(a->vacant_warm, i);
-    }
-    TRI_CHECK(a->sys == grown * HEAP_CHUNK_PAGES, "sys differs from the grown chunks");
-    TRI_CHECK(a->inuse == a->sys - free, "inuse differs from the pages that are not free");
-    TRI_CHECK(a->released == released, "released differs from the released pages");
-    TRI_CHECK(a->broken == broken && a->nours == ours && a->nwarm == warm,
-              "a count of chunks differs from the chunks");
-    TRI_CHECK(!a->claimed && !a->claimed_held && !a->lent, "claims are left over");
-    heap_arena_fork_done(h);
 }
 
 /* ---- fork ------------------------------------------------------------------------------------ */

@@ -93,6 +93,17 @@ static inline size_t heap_bits_find(const uint64_t *w, size_t n, size_t k)
     return HEAP_NO_BIT;
 }
 
+/* The first number that is a member, but not one of the set `out`; or HEAP_NO_BIT. */
+static inline size_t heap_bits_first_without(const uint64_t *w, const uint64_t *out, size_t n)
+{
+    for (size_t i = 0; i * 64 < n; i++) {
+        uint64_t bits = w[i] & ~out[i];
+        if (bits && i * 64 + (size_t)__builtin_ctzll(bits) < n)
+            return i * 64 + (size_t)__builtin_ctzll(bits);
+    }
+    return HEAP_NO_BIT;
+}
+
 /* The highest member, or HEAP_NO_BIT. Members at and above n must not exist. */
 static inline size_t heap_bits_last(const uint64_t *w, size_t n)
 {

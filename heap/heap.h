@@ -183,7 +183,7 @@ typedef struct heap_hooks {
 
 /* ---- tri_heap ----------------------------------------------------------------------------- */
 
-struct heap_arena;   /* arena.c: page allocator */
+struct heap_arena;   /* books.h: page allocator */
 struct heap_numbers; /* span.c: span structures, their numbers, bitmap records */
 struct heap_types;   /* types.c: registry */
 struct heap_central; /* mcentral.c: classes with their sets of spans, and how far the sweep is */

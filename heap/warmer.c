@@ -3,8 +3,8 @@
  * The first touch of a huge page clears 2 MiB, which takes 0.1 to 0.2 ms, and under a hypervisor that backs
  * its guest lazily 5 to 7 ms. A mutator that grows the heap used to pay this in the middle of an
  * allocation, and no handshake could reach it meanwhile: it was the longest wait in every measurement.
- * So somebody else stays ahead of it by a few chunks. How many, and what happens to a mutator that
- * catches up, is decided in arena.c.
+ * So somebody else stays ahead of it by a few chunks. How many is decided in idle.c, what happens to a
+ * mutator that catches up in arena.c.
  *
  * Rejected: small pages everywhere (marking a large heap takes half as long again for want of
  * translations); to join small pages to huge ones later (MADV_COLLAPSE, khugepaged: copies 2 MiB while
