@@ -407,6 +407,76 @@ static void growth(void)
     CALL(tri_heap_destroy, h);
 }
 
+/* ---- chunks in small pages ----------------------------------------------------------------------------- */
+
+#define KEPT      260                     /* more than may be in small pages */
+#define KEPT_SIZE (((size_t)1 << 20) + 1) /* more than half a chunk: two do not fit into one */
+#define HUGE_SIZE ((size_t)256 << 20)     /* more than is grown ahead */
+
+/* The first array is larger than a chunk: it gets one in huge pages, and a part of another, which is torn.
+ * Then chunk after chunk is used in small pages until these are too many; from there on the heap grows in
+ * huge ones. The memory limit keeps the chunks from being warmed before they are used. */
+static void small_pages(void)
+{
+    static void *kept[KEPT];
+    tri_heap *h;
+    tri_options o;
+    CALL(tri_options_init, &o);
+    o.memory_limit = (size_t)4 << 20;
+    CALL(tri_heap_create, &o, &h);
+    CALL(tri_attach, h);
+    CALL(tri_root_add, h, kept, KEPT);
+    bead *list = list_new(1000, 7);
+    unsigned char *large = tri_new_array(&tri_bytes, (size_t)3 << 20);
+    for (int i = 0; i < KEPT; i++)
+        tri_set(&kept[i], tri_new_array(&tri_bytes, KEPT_SIZE));
+    unsigned char *huge = tri_new_array(&tri_bytes, HUGE_SIZE);
+    CHECK(large[0] == 0 && huge[HUGE_SIZE - 1] == 0);
+    list_check(list, 1000, 7);
+    CALL(tri_root_remove, h, kept);
+    CALL(tri_detach, h);
+    CALL(tri_heap_destroy, h);
+}
+
+/* ---- demotion ---------------------------------------------------------------------------------------- */
+
+static void raise_stop(void *arg)
+{
+    list_check(arg, 30, 1);
+    atomic_store(&shared.stop, true);
+    tri_waitgroup_done(&shared.done);
+}
+
+/* Makes no call of the library until another coroutine has run, which on one P happens only once this one
+ * is demoted. Where there is no membarrier(), nobody is: so for ten seconds at most. */
+static void obstinate(void *arg)
+{
+    bead *list = arg;
+    struct timespec from, now;
+    start(raise_stop, list_new(30, 1));
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    do
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    while (!atomic_load(&shared.stop) && now.tv_sec - from.tv_sec < 10);
+    list_check(list, 30, 1);
+    tri_waitgroup_done(&shared.done);
+}
+
+static void wait_for_obstinate(void *arg)
+{
+    (void)arg;
+    start(obstinate, list_new(30, 1));
+    tri_waitgroup_wait(&shared.done);
+}
+
+static void demotion(void)
+{
+    tri_options o;
+    CALL(tri_options_init, &o);
+    o.procs = 1;
+    CALL(tri_run, &o, wait_for_obstinate, NULL);
+}
+
 /* ---- deeper stacks than before ------------------------------------------------------------------------- */
 
 static void *deeper(void *arg)
@@ -725,7 +795,9 @@ static void checked(void)
 const exercise exercises[] = {
     {"coroutines", coroutines, NULL},
     {"threads", threads, NULL},
-    {"growth", growth, "warm no_huge vm.huge"},
+    {"growth", growth, "warm scavenge_batch"},
+    {"small pages", small_pages, "huge@arena"},
+    {"demotion", demotion, "membarrier.run"},
     {"deeper stacks", deeper_stacks, "snapshot"},
     {"forks", forks, "restart gc_start_threads futex alloc@gc_open"},
     {"verified", verified, "verify forget give_back report futex stand_still"},
