@@ -122,6 +122,41 @@ static void chunk_measure(heap_chunk *c)
     }
 }
 
+/* How many members of the set end right before page `first`, and begin at page `end`. */
+static void chunk_beside(const chunk_set *s, size_t first, size_t end, size_t *below, size_t *above)
+{
+    size_t at = first;
+    while (at > 0) {
+        size_t in = (at - 1) % 64 + 1; /* bits of the word below `at` */
+        uint64_t gaps = ~s->w[(at - 1) / 64] << (64 - in);
+        at -= gaps ? (size_t)__builtin_clzll(gaps) : in;
+        if (gaps)
+            break;
+    }
+    *below = first - at;
+    *above = heap_bits_next(s->w, HEAP_CHUNK_PAGES, end, ~(uint64_t)0) - end;
+}
+
+/* After n pages from `first` on joined the set whose longest run this was. */
+static uint16_t chunk_longer(const chunk_set *s, uint16_t longest, size_t first, size_t n)
+{
+    size_t below, above;
+    chunk_beside(s, first, first + n, &below, &above);
+    return below + n + above > longest ? (uint16_t)(below + n + above) : longest;
+}
+
+/* After they left it; `members` remain. Only what was part of a longest run can have shortened it. */
+static uint16_t chunk_shorter(const chunk_set *s, uint16_t longest, size_t first, size_t n,
+                              size_t members)
+{
+    size_t below, above;
+    chunk_beside(s, first, first + n, &below, &above);
+    if (below + n + above < longest)
+        return longest;
+    size_t left = below > above ? below : above;
+    return (uint16_t)(left * 2 >= members ? left : chunk_set_longest(s));
+}
+
 static void chunk_set_released(heap_chunk *c, size_t first, size_t n, bool released)
 {
     size_t before = c->nreleased ? heap_bits_count(c->released, first, n) : 0;
@@ -156,11 +191,24 @@ static void chunk_remove(heap_chunk *c, size_t first, size_t n)
     c->nfree = (uint16_t)(c->nfree - n);
 }
 
+static void chunk_add(heap_chunk *c, size_t first, size_t n)
+{
+    TRI_ASSERT(!c->filed, "changing a chunk while it is filed by what it was");
+    TRI_CHECK(heap_bits_count(c->free, first, n) == 0, "freeing pages that are free already");
+    heap_bits_set(c->free, first, n);
+    c->nfree = (uint16_t)(c->nfree + n);
+}
+
 void heap_chunk_take(heap_chunk *c, size_t first, size_t n)
 {
     chunk_remove(c, first, n);
-    chunk_set_released(c, first, n, false);
-    chunk_measure(c);
+    if (c->nreleased) {
+        chunk_set_released(c, first, n, false);
+        chunk_measure(c);
+        return;
+    }
+    chunk_set free = chunk_free_pages(c);
+    c->longest = c->warm = chunk_shorter(&free, c->longest, first, n, c->nfree);
 }
 
 void heap_chunk_lend(heap_chunk *c, size_t first, size_t n)
@@ -171,7 +219,16 @@ void heap_chunk_lend(heap_chunk *c, size_t first, size_t n)
 
 void heap_chunk_give(heap_chunk *c, size_t first, size_t n)
 {
-    heap_chunk_return(c, first, n, false);
+    chunk_add(c, first, n);
+    heap_bits_set(c->dirty, first, n);
+    chunk_set free = chunk_free_pages(c);
+    c->longest = chunk_longer(&free, c->longest, first, n);
+    if (!c->nreleased) {
+        c->warm = c->longest;
+        return;
+    }
+    chunk_set warm = chunk_warm_pages(c);
+    c->warm = chunk_longer(&warm, c->warm, first, n);
 }
 
 void heap_chunk_touch(heap_chunk *c)
@@ -183,10 +240,7 @@ void heap_chunk_touch(heap_chunk *c)
 
 void heap_chunk_return(heap_chunk *c, size_t first, size_t n, bool released)
 {
-    TRI_ASSERT(!c->filed, "changing a chunk while it is filed by what it was");
-    TRI_CHECK(heap_bits_count(c->free, first, n) == 0, "freeing pages that are free already");
-    heap_bits_set(c->free, first, n);
-    c->nfree = (uint16_t)(c->nfree + n);
+    chunk_add(c, first, n);
     chunk_set_released(c, first, n, released);
     if (released)
         heap_bits_clear(c->dirty, first, n);
