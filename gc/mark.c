@@ -758,6 +758,9 @@ bool gc_help_mark(tri_heap *h, gc_mutator *m, int64_t ns)
 void gc_mark_assist(gc_mutator *m)
 {
     struct gc *gc = gc_of(m->heap);
+    /* A cycle of a small heap passes the goal while its handshakes are under way: nothing to help with. */
+    if (!atomic_load_explicit(&gc->marking, memory_order_relaxed) || !gc_mark_work_left(gc))
+        return;
     if (!atomic_load_explicit(&gc->behind, memory_order_relaxed) &&
         !atomic_exchange_explicit(&gc->behind, true, memory_order_relaxed) && gc->nreserve)
         gc_wake_markers(gc);
