@@ -34,7 +34,7 @@ typedef struct chunk_set {
     uint64_t w[HEAP_CHUNK_WORDS];
 } chunk_set;
 
-static chunk_set chunk_and_shifted(const chunk_set *a, const chunk_set *b, size_t shift)
+static inline chunk_set chunk_and_shifted(const chunk_set *a, const chunk_set *b, size_t shift)
 {
     chunk_set out = {{0}};
     size_t words = shift / 64, bits = shift % 64;

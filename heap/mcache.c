@@ -46,7 +46,7 @@
 #define RUN_BYTES   1
 #define FLUSH_BYTES 1
 #else
-#define RUN_BYTES   8192
+#define RUN_BYTES   16384
 #define FLUSH_BYTES 16384
 #endif
 #define MIXED_RUN_SLOTS 8
@@ -226,7 +226,7 @@ static uint32_t gen_of(const heap_span *s)
 }
 
 /* Whether runs may be cut from a span that the table holds; sweeps it if that is all it takes. */
-static bool refillable(tri_heap *h, heap_span *s, heap_colour colour, bool *swept)
+static bool refillable(tri_heap *h, heap_span *s, heap_colour colour, int64_t *swept_at)
 {
     uint32_t gen = gen_of(s);
     if (gen == colour.gen)
@@ -237,12 +237,12 @@ static bool refillable(tri_heap *h, heap_span *s, heap_colour colour, bool *swep
     /* Acquire: pairs with heap_sweep_begin(). */
     if (atomic_load_explicit(&h->sweepgen, memory_order_acquire) != colour.gen)
         return false;
-    *swept = true;
+    heap_note_sweep(swept_at);
     return heap_sweep_held(h, s) || gen_of(s) == colour.gen;
 }
 
 /* The next run of a cell that has spans of its own; 0: no memory. */
-static uint32_t cut_own(tri_slots *run, heap_class *class, heap_colour colour, bool *swept,
+static uint32_t cut_own(tri_slots *run, heap_class *class, heap_colour colour, int64_t *swept_at,
                         uint32_t *first)
 {
     uint32_t max = (uint32_t)(RUN_BYTES / class->size);
@@ -251,13 +251,13 @@ static uint32_t cut_own(tri_slots *run, heap_class *class, heap_colour colour, b
         s = NULL; /* a mixed span, which the table holds for others, too */
     for (;;) {
         if (s) {
-            bool may = refillable(class->heap, s, colour, swept);
+            bool may = refillable(class->heap, s, colour, swept_at);
             uint32_t n = may ? heap_run_find(s, max ? max : 1, first) : 0;
             if (n)
                 return n;
             heap_span_drop(s, may);
         }
-        run->owner = s = heap_class_take(class, colour, swept);
+        run->owner = s = heap_class_take(class, colour, swept_at);
         if (!s)
             return 0;
     }
@@ -265,21 +265,22 @@ static uint32_t cut_own(tri_slots *run, heap_class *class, heap_colour colour, b
 
 /* The same from the mixed span that the cells of one size class share. */
 static uint32_t cut_mixed(heap_cache *c, tri_slots *run, heap_class *class, heap_colour colour,
-                          uint32_t max, bool *swept, uint32_t *first)
+                          uint32_t max, int64_t *swept_at, uint32_t *first)
 {
     heap_cache_private *p = c->private_;
     heap_span **at = &p->mixed[c->active][class - heap_mixed_class(c->heap, 0)];
     for (;;) {
         heap_span *s = *at;
         if (s) {
-            uint32_t n = refillable(c->heap, s, colour, swept) ? heap_run_find(s, max, first) : 0;
+            uint32_t n =
+                refillable(c->heap, s, colour, swept_at) ? heap_run_find(s, max, first) : 0;
             run->owner = s;
             if (n)
                 return n;
             s->link[1] = p->spent[c->active];
             p->spent[c->active] = s;
         }
-        *at = heap_class_take(class, colour, swept);
+        *at = heap_class_take(class, colour, swept_at);
         if (!*at)
             return 0;
     }
@@ -354,17 +355,17 @@ void *heap_alloc_slow(heap_cache *c, uint32_t cell, heap_colour colour)
     heap_class *class = atomic_load_explicit(&h->types->cells[cell].class, memory_order_acquire);
     TRI_ASSERT(class && class->size, "allocating from a cell that this heap has no runs for");
 
-    int64_t start = h->hooks.refill_swept && heap_sweep_is_active(h) ? os_now() : 0;
-    bool swept = false;
+    int64_t swept_at = 0;
     uint32_t first = 0, n;
     if (class->mixed) {
         const heap_cache_count *count = &((heap_cache_private *)c->private_)->counts[cell];
-        n = cut_mixed(c, run, class, colour, mixed_run_slots(count, class->size), &swept, &first);
+        n = cut_mixed(c, run, class, colour, mixed_run_slots(count, class->size), &swept_at,
+                      &first);
     } else {
-        n = cut_own(run, class, colour, &swept, &first);
+        n = cut_own(run, class, colour, &swept_at, &first);
     }
-    if (swept && start)
-        h->hooks.refill_swept(atomic_load_explicit(&c->owner, memory_order_relaxed), start,
+    if (swept_at && h->hooks.refill_swept)
+        h->hooks.refill_swept(atomic_load_explicit(&c->owner, memory_order_relaxed), swept_at,
                               os_now());
     if (!n)
         return NULL;

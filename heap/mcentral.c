@@ -150,14 +150,14 @@ static heap_span *take_swept(heap_class *class, uint32_t gen)
 }
 
 /* An unswept span that turns out to have room, now swept and held; or NULL. */
-static heap_span *take_unswept(heap_class *class, uint32_t gen, bool *swept)
+static heap_span *take_unswept(heap_class *class, uint32_t gen, int64_t *swept_at)
 {
     int64_t start = 0;
     uint32_t tries = 0;
     for (int full = 0; full < 2; full++) {
         heap_span *s;
         while ((s = heap_pop_unswept(class, gen, full))) {
-            *swept = true;
+            heap_note_sweep(swept_at);
             heap_live_sub(class->heap, heap_sweep_popped(class->heap, s, gen, true));
             if (s->live < s->nslots)
                 return s;
@@ -171,7 +171,7 @@ static heap_span *take_unswept(heap_class *class, uint32_t gen, bool *swept)
     return NULL;
 }
 
-heap_span *heap_class_take(heap_class *class, heap_colour colour, bool *swept)
+heap_span *heap_class_take(heap_class *class, heap_colour colour, int64_t *swept_at)
 {
     tri_heap *h = class->heap;
     /* Acquire: pairs with heap_sweep_begin(). While it equals the mutator's generation it cannot
@@ -180,7 +180,7 @@ heap_span *heap_class_take(heap_class *class, heap_colour colour, bool *swept)
     if (gen == colour.gen) {
         heap_span *s = take_swept(class, gen);
         if (!s && heap_sweep_is_active(h))
-            s = take_unswept(class, gen, swept);
+            s = take_unswept(class, gen, swept_at);
         if (s)
             return s;
     }

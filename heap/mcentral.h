@@ -5,6 +5,7 @@
 #include "heap/heap.h"
 #include "heap/sizeclass.h"
 #include "heap/stack.h"
+#include "os/clock.h"
 
 struct heap_class {
     /* Constant once the class is in use. */
@@ -57,9 +58,16 @@ static inline heap_class *heap_large_class(tri_heap *h)
  * are too many. */
 heap_class *heap_class_new(tri_heap *h, uint32_t cell, heap_layout *layout, size_t size);
 
+/* A refill is about to sweep; keeps in *at when it first was, for most refills need not look at the clock. */
+static inline void heap_note_sweep(int64_t *at)
+{
+    if (!*at)
+        *at = os_now();
+}
+
 /* A span with free slots of the colour's generation, HELD by the caller: one that has been swept,
- * one that is swept now (then *swept), or a fresh one. NULL: no memory. */
-heap_span *heap_class_take(heap_class *class, heap_colour colour, bool *swept);
+ * one that is swept now (noted in *swept_at), or a fresh one. NULL: no memory. */
+heap_span *heap_class_take(heap_class *class, heap_colour colour, int64_t *swept_at);
 /* The holder lets go. `full`: it has no free slot. A sweeper that is at it places the span. */
 void heap_span_drop(heap_span *s, bool full);
 /* Puts a span that is in the caller's hands into its set. */

@@ -11,8 +11,8 @@
  * will do, but for heap_run_unreserve(), which may meet the sweeper (both only clear bits, each its
  * own, so both use atomic AND). Mark and scan words are shared with markers: atomic OR and AND.
  *
- * A run is at most 8 KiB, so that zeroing it stays in the first-level cache and takes well below a
- * microsecond.
+ * A run is at most 16 KiB, so that zeroing it stays in the first-level cache and takes well below a
+ * microsecond. With 8 KiB, objects of 1 KiB came here every 200 ns.
  */
 #include <string.h>
 

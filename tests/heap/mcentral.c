@@ -116,12 +116,12 @@ Test(mcentral, a_refill_takes_swept_spans_then_unswept_ones_before_fresh_pages)
     for (int i = 0; i < 64 * 4; i += 2)
         mark_object(h, p[i]);
     heap_sweep_begin(h);
-    bool swept = false;
+    int64_t swept = 0;
     heap_span *s[5];
     for (int i = 0; i < 4; i++) {
         s[i] = heap_class_take(class, white(h), &swept);
         cr_assert(swept && s[i]->live == 32 && atomic_load(&class->spans) == 4);
-        swept = false;
+        swept = 0;
     }
     heap_span_drop(s[2], false);
     cr_assert(heap_class_take(class, white(h), &swept) == s[2] && !swept);
@@ -136,7 +136,7 @@ Test(mcentral, a_mutator_that_is_ahead_gets_fresh_spans_only)
     tri_heap *h = heap_for_test(RESERVE);
     tri_type t = type_of("ahead", 128);
     heap_class *class = class_of(h, own_cell_of(h, &t));
-    bool swept = false;
+    int64_t swept = 0;
     heap_span *s = heap_span_new(class, gen_of_heap(h));
     heap_span_drop(s, false);
     heap_span *fresh = heap_class_take(class, (heap_colour){false, gen_of_heap(h) + 1}, &swept);
