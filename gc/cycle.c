@@ -278,6 +278,16 @@ static void begin(struct gc *gc)
     OS_DELAY("cycle.h2");
 }
 
+#define KEEP_EMPTY ((uint64_t)4 << 20)
+
+/* Who asks for a collection wants to see the memory free, and a limit leaves nothing to spare. */
+static uint64_t kept_empty(struct gc *gc)
+{
+    bool limit = atomic_load_explicit(&gc->heap->memory_limit, memory_order_relaxed) ||
+                 atomic_load_explicit(&gc->heap->hard_limit, memory_order_relaxed);
+    return gc->stats.forced || limit ? 0 : KEEP_EMPTY;
+}
+
 static void end(struct gc *gc)
 {
     gc_target off = target_now(gc, 0, false);
@@ -288,6 +298,7 @@ static void end(struct gc *gc)
     barrier_discard_blocks(gc->heap);
     gc->stats.end_max = longest(gc);
     OS_DELAY("cycle.h5");
+    heap_sweep_keep(gc->heap, kept_empty(gc));
     heap_sweep_begin(gc->heap);
 }
 

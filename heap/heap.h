@@ -346,6 +346,9 @@ int64_t heap_span_sweep(tri_heap *h, heap_span *s);
  * swept (numbers looked at in vain count, too, many of them as one span); 0 when all spans are swept,
  * or, with *busy then true, when others are still at it. */
 size_t heap_sweep_some(tri_heap *h, size_t budget, bool *busy);
+/* How many bytes of spans the next sweep may leave with their classes when they become empty, instead of
+ * giving them back to the page heap. */
+void heap_sweep_keep(tri_heap *h, uint64_t bytes);
 /* Starts a sweep: increments sweepgen. By the collector, after the last acknowledgement of H5. */
 void heap_sweep_begin(tri_heap *h);
 

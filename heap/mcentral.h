@@ -34,6 +34,8 @@ struct heap_central {
     _Atomic uint32_t swept;
     /* generation << 32 | class whose unswept sets are emptied next. */
     _Atomic uint64_t cursor;
+    /* Bytes of spans that may yet be kept empty by this sweep; a little less than nothing when used up. */
+    _Atomic int64_t keep;
 
     /* The walk over span numbers; under its lock, which nobody waits for. */
     os_mutex walk_lock;

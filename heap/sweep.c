@@ -11,6 +11,11 @@
  * that is not held lies in a set or is on its way into one, and the walk is begun again after the
  * sets.
  *
+ * What becomes empty goes back to the page heap, but for a few MiB in each sweep that stay with their
+ * class, if they were in use: a program that allocates fast takes the same number of spans again within
+ * the next milliseconds, and to give up a span and to make one anew costs twice what sweeping it does. In the
+ * next sweep those that nobody wanted go.
+ *
  * Rejected: walking all numbers only, without sets, as the background's way (a refill must find
  * unswept spans of its class, and the walk could not take them out of its sets); walking the run
  * tables for held spans (their owners change them without a word).
@@ -112,6 +117,17 @@ static uint64_t sweep_bits(tri_heap *h, heap_span *s)
     return freed * (uint64_t)s->size;
 }
 
+/* Whether a span that has just become empty stays with its class. One that stayed empty for a whole cycle does
+ * not: nobody wanted it. */
+static bool keep(tri_heap *h, const heap_span *s, uint64_t freed)
+{
+    _Atomic int64_t *left = &h->central->keep;
+    int64_t bytes = (int64_t)(s->npages * HEAP_PAGE);
+    if (!freed || s->large || atomic_load_explicit(left, memory_order_relaxed) < bytes)
+        return false;
+    return atomic_fetch_sub_explicit(left, bytes, memory_order_relaxed) >= bytes;
+}
+
 /* An empty span goes back to the page heap while it still counts as being swept: pages must be gone
  * before the sweep is complete and the next cycle's markers look up words again. */
 uint64_t heap_sweep_popped(tri_heap *h, heap_span *s, uint32_t gen, bool hold)
@@ -119,7 +135,7 @@ uint64_t heap_sweep_popped(tri_heap *h, heap_span *s, uint32_t gen, bool hold)
     bool claimed = claim(s, gen, 0);
     TRI_CHECK(claimed, "a span out of an unswept set belongs to somebody else");
     uint64_t bytes = sweep_bits(h, s);
-    if (s->live == 0 && !hold)
+    if (s->live == 0 && !hold && !keep(h, s, bytes))
         heap_span_free(h, s);
     else if (!finish(s, gen, hold))
         heap_span_place(s, s->live == s->nslots);
@@ -165,6 +181,11 @@ bool heap_sweep_is_active(tri_heap *h)
            atomic_load_explicit(&h->sweepgen, memory_order_relaxed);
 }
 
+void heap_sweep_keep(tri_heap *h, uint64_t bytes)
+{
+    atomic_store_explicit(&h->central->keep, (int64_t)bytes, memory_order_relaxed);
+}
+
 void heap_sweep_begin(tri_heap *h)
 {
     struct heap_central *c = h->central;
@@ -193,6 +214,25 @@ static heap_span *next_unswept(tri_heap *h, uint32_t gen)
         atomic_compare_exchange_strong_explicit(&c->cursor, &at, at + 1, memory_order_relaxed,
                                                 memory_order_relaxed);
     }
+}
+
+#define SWEEP_BATCH 8
+
+/* Some at a time: their structures and bitmaps were last written by another processor, and are fetched side
+ * by side. Returns how many. */
+static size_t sweep_batch(tri_heap *h, uint32_t gen, size_t most, uint64_t *bytes)
+{
+    heap_span *batch[SWEEP_BATCH];
+    size_t n = 0;
+    while (n < SWEEP_BATCH && n < most && (batch[n] = next_unswept(h, gen))) {
+        __builtin_prefetch(batch[n]);
+        n++;
+    }
+    for (size_t i = 0; i < n; i++)
+        __builtin_prefetch(batch[i]->bits, 1);
+    for (size_t i = 0; i < n; i++)
+        *bytes += heap_sweep_popped(h, batch[i], gen, false);
+    return n;
 }
 
 /* So many numbers looked at cost about what one span swept does. */
@@ -258,8 +298,8 @@ size_t heap_sweep_some(tri_heap *h, size_t budget, bool *busy)
         return 0;
     size_t n = 0;
     uint64_t bytes = 0;
-    for (heap_span *s; n < budget && (s = next_unswept(h, gen)); n++)
-        bytes += heap_sweep_popped(h, s, gen, false);
+    for (size_t k; n < budget && (k = sweep_batch(h, gen, budget - n, &bytes));)
+        n += k;
     if (n < budget) {
         if (os_mutex_trylock(&c->walk_lock)) {
             n += walk(h, gen, budget - n, &bytes, busy);

@@ -80,6 +80,37 @@ Test(mcentral, a_sweep_keeps_what_is_marked_and_gives_back_what_is_empty)
     heap_for_test_end(h);
 }
 
+Test(mcentral, a_sweep_leaves_its_class_as_many_empty_spans_as_it_may_until_the_next)
+{
+    tri_heap *h = heap_for_test(RESERVE);
+    heap_cache *c = cache_of(h);
+    tri_type t = type_of("kept", 128), large = type_of("large", 100000);
+    uint32_t cell = own_cell_of(h, &t);
+    heap_class *class = class_of(h, cell);
+    for (int i = 0; i < 64 * 10; i++)
+        memset(alloc_from(c, cell, white(h)), 0xff, 128);
+    heap_large_publish(h, c, heap_large_new(h, heap_type_layout(h, &large, false), 100000),
+                       white(h));
+    switch_and_retire(h, c);
+    heap_sweep_keep(h, 3 * HEAP_PAGE + 100);
+    sweep_all(h);
+    cr_assert_eq(atomic_load(&class->spans), 3);
+    cr_assert_eq(inuse(h), 3 * HEAP_PAGE, "a large object's span stays");
+    char *p = alloc_from(c, cell, white(h));
+    for (int i = 0; i < 128; i++)
+        cr_assert_eq(p[i], 0, "a span that was kept hands out what was in it");
+    cr_assert_eq(atomic_load(&class->spans), 3, "a fresh span is made beside the kept ones");
+    switch_and_retire(h, c);
+    heap_sweep_keep(h, SIZE_MAX / 2);
+    sweep_all(h);
+    cr_assert_eq(atomic_load(&class->spans), 1, "spans that nobody took stay");
+    heap_sweep_keep(h, 0);
+    sweep_all(h);
+    cr_assert_eq(inuse(h), 0);
+    heap_cache_free(c);
+    heap_for_test_end(h);
+}
+
 Test(mcentral, a_sweep_goes_on_where_its_budget_ended)
 {
     tri_heap *h = heap_for_test(RESERVE);
