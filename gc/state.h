@@ -151,6 +151,7 @@ struct gc {
     /* Pacing: gc/pacer.c. */
     _Atomic int gogc;
     _Atomic uint64_t goal;
+    uint64_t allocated_marking; /* bytes, in the last cycle */
     double cons_mark;
     uint64_t live_marked; /* what the last cycle left, bytes */
     uint64_t live_traced; /* of that, what it found by tracing; the rest was born while it marked */
