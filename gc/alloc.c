@@ -101,7 +101,12 @@ static void *new_once(gc_mutator *m, tri_type *type, size_t count, bool array, i
         return NULL;
     if (TRI_UNLIKELY(cell == 0))
         return new_large(m, type, array ? type->size * count : type->size, array);
-    return heap_alloc_slow(m->cache, (uint32_t)cell, colour(m));
+    heap_colour now = colour(m);
+    void *p = heap_alloc_slow(m->cache, (uint32_t)cell, now);
+    struct gc_verifier *v = gc_of(m->heap)->verifier;
+    if (TRI_UNLIKELY(v && now.black))
+        gc_verify_note_run(v, &m->pub.runs[cell]);
+    return p;
 }
 
 /* in_runtime is held; the mutator may be another one afterwards (a coroutine may have moved). */

@@ -246,6 +246,8 @@ struct tri_tracer {
 
 /* verify.c */
 void gc_verify_traced(struct gc_verifier *v, uintptr_t word, uint64_t from);
+/* A black run that ends there has been cut. Any mutator, in a busy unit or in the runtime. */
+void gc_verify_note_run(struct gc_verifier *v, const tri_slots *run);
 int gc_verify_open(struct gc *gc);
 void gc_verify_close(struct gc *gc);
 void gc_verify(struct gc *gc);

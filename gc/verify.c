@@ -13,6 +13,12 @@
  * by code that obtained it legally, and must point to a marked object. Registers are looked at only where
  * H2 saw all of them, too (it came by signal): otherwise a dead one may hold anything.
  *
+ * One word is not obtained legally: popping a slot off a run computes the address after it, and at the
+ * end of a run that is somebody else's slot. It may stay in a dead register, and be pushed with it (under
+ * ThreadSanitizer, and where nothing is optimised, it is). So the ends of the runs that were cut since the
+ * last walk are kept in a bitmap, and such a word on a stack proves nothing. Black runs only: white ones
+ * were given up before any stack was scanned.
+ *
  * The walk is breadth-first over an array that is never popped, so that the parent of each entry is
  * still there when a path must be told.
  */
@@ -32,6 +38,8 @@ typedef struct entry {
 typedef struct gc_verifier {
     tri_heap *heap;
     uint8_t *seen; /* a bit per 8 bytes of the heap */
+    uint8_t
+        *ends; /* the same: here a run ended. Set by mutators, forgotten while they stand still */
     size_t seen_size;
     entry *queue;
     size_t queue_size;
@@ -48,9 +56,10 @@ int gc_verify_open(struct gc *gc)
     v->seen_size = gc->heap->reserved / 64;
     v->queue_size = gc->heap->reserved; /* an entry for each smallest slot in half the heap */
     v->seen = os_reserve_rw(v->seen_size, 4096);
+    v->ends = os_reserve_rw(v->seen_size, 4096);
     v->queue = os_reserve_rw(v->queue_size, 4096);
     gc->verifier = v;
-    if (v->seen && v->queue)
+    if (v->seen && v->ends && v->queue)
         return 0;
     gc_verify_close(gc);
     return -ENOMEM;
@@ -63,6 +72,8 @@ void gc_verify_close(struct gc *gc)
         return;
     if (v->seen)
         os_unreserve(v->seen, v->seen_size);
+    if (v->ends)
+        os_unreserve(v->ends, v->seen_size);
     if (v->queue)
         os_unreserve(v->queue, v->queue_size);
     os_free(v, sizeof *v);
@@ -215,12 +226,32 @@ static void drain(gc_verifier *v, uint64_t *head)
 
 /* ---- roots --------------------------------------------------------------------------------------------------- */
 
+static void note_end(gc_verifier *v, uintptr_t end)
+{
+    size_t bit = (end - v->heap->base) / 8;
+    if (bit / 8 < v->seen_size)
+        __atomic_fetch_or(&v->ends[bit / 8], (uint8_t)(1u << bit % 8), __ATOMIC_RELAXED);
+}
+
+/* The pop that finds the run used up computes the address of yet another slot. */
+void gc_verify_note_run(struct gc_verifier *v, const tri_slots *run)
+{
+    note_end(v, run->end);
+    note_end(v, run->end + run->size);
+}
+
+static bool is_end_of_run(const gc_verifier *v, uintptr_t word)
+{
+    size_t bit = (word - v->heap->base) / 8;
+    return word % 8 == 0 && __atomic_load_n(&v->ends[bit / 8], __ATOMIC_RELAXED) >> bit % 8 & 1;
+}
+
 /* The library's own slow paths, which interrupt the program anywhere, leave addresses of spans in dead
  * registers and stack slots, and that of the heap; they are those of first slots, too. */
 static void reach_conservatively(gc_verifier *v, uintptr_t word)
 {
     heap_ref ref;
-    if (heap_find(v->heap, word, &ref) && word == ref.span->base &&
+    if (heap_find(v->heap, word, &ref) && (word == ref.span->base || is_end_of_run(v, word)) &&
         !heap_is_marked(ref.span, ref.index))
         return;
     reach(v, word, 0);
@@ -302,6 +333,7 @@ static void forget(gc_verifier *v)
     bool gone = os_release(v->seen, v->seen_size) == 0;
     for (uint64_t i = 0; i < v->tail && !gone; i++)
         v->seen[(v->queue[i].object - v->heap->base) / 64] = 0;
+    os_release(v->ends, v->seen_size); /* should it fail, more words prove nothing */
     os_release(v->queue, (v->tail * sizeof(entry) + 4095) & ~(size_t)4095);
 }
 

@@ -83,8 +83,39 @@ static void move_about(move_fn move, int64_t ns)
     _exit(0);
 }
 
+/* Keeps on the stack what dead registers of an allocation may hold: the addresses after its run, and those
+ * of some older garbage's slots. */
+static void keep_ends_of_runs(move_fn move, int64_t ns)
+{
+    (void)move;
+    tri_options o;
+    tri_options_init(&o);
+    o.verify = true;
+    tri_heap *h;
+    if (tri_heap_create(&o, &h) || tri_attach(h))
+        _exit(2);
+    os_thread collector;
+    if (os_thread_start(&collector, collect_on_and_on, h, "collects", 0))
+        _exit(3);
+    struct node *some[64] = {NULL};
+    volatile uintptr_t words_after[2];
+    int64_t end = os_now() + ns;
+    for (size_t i = 0; i % 64 || os_now() < end; i++) {
+        /* What survives leaves holes, so that runs end beside objects. */
+        some[i * i % 61] = tri_make(node, .value = (long)i);
+        const tri_slots *run = &tri_self()->runs[node.cell];
+        words_after[0] = run->end;
+        words_after[1] = run->end + run->size;
+        (void)words_after[0], (void)words_after[1];
+    }
+    tri_keep_alive(some[0]);
+    atomic_store(&stop, true);
+    _exit(0);
+}
+
 /* Its exit status, and what it wrote to standard error. */
-static int run_child(move_fn move, int64_t ns, char *said, size_t size)
+static int run_child(void (*child)(move_fn, int64_t), move_fn move, int64_t ns, char *said,
+                     size_t size)
 {
     int ends[2];
     cr_assert_eq(pipe(ends), 0);
@@ -92,7 +123,7 @@ static int run_child(move_fn move, int64_t ns, char *said, size_t size)
     cr_assert_geq(pid, 0);
     if (pid == 0) {
         dup2(ends[1], 2);
-        move_about(move, ns);
+        child(move, ns);
     }
     close(ends[1]);
     size_t n = 0;
@@ -108,7 +139,7 @@ static int run_child(move_fn move, int64_t ns, char *said, size_t size)
 Test(verify, finds_nothing_where_every_store_has_its_barrier)
 {
     char said[4096];
-    int status = run_child(move_with_barrier, 2000000000, said, sizeof said);
+    int status = run_child(move_about, move_with_barrier, 2000000000, said, sizeof said);
     cr_assert(WIFEXITED(status), "died of signal %d: %s", WTERMSIG(status), said);
     cr_assert_eq(WEXITSTATUS(status), 0);
 }
@@ -116,10 +147,19 @@ Test(verify, finds_nothing_where_every_store_has_its_barrier)
 Test(verify, finds_the_object_that_a_forgotten_barrier_hid_and_tells_the_path)
 {
     char said[4096];
-    int status = run_child(move_without_barrier, (int64_t)SECONDS * 1000000000, said, sizeof said);
+    int status = run_child(move_about, move_without_barrier, (int64_t)SECONDS * 1000000000, said,
+                           sizeof said);
     cr_assert(WIFSIGNALED(status), "nothing was found in %d seconds", SECONDS);
     cr_assert_eq(WTERMSIG(status), SIGABRT);
     cr_assert(strstr(said, "the collector missed an object of type node"), "said: %s", said);
     cr_assert(strstr(said, "from pointers at"), "said: %s", said);
     cr_assert(strstr(said, "from a registered root"), "said: %s", said);
+}
+
+Test(verify, takes_the_address_after_a_run_for_no_reference)
+{
+    char said[4096];
+    int status = run_child(keep_ends_of_runs, NULL, 2000000000, said, sizeof said);
+    cr_assert(WIFEXITED(status), "died of signal %d: %s", WTERMSIG(status), said);
+    cr_assert_eq(WEXITSTATUS(status), 0);
 }

@@ -6,6 +6,13 @@
 
 #define RESERVE ((size_t)256 << 20)
 
+static void use_up_run(heap_cache *c, uint32_t cell, heap_colour colour)
+{
+    const tri_slots *run = &c->tables[c->active].runs[cell];
+    while (run->cur < run->end)
+        alloc_from(c, cell, colour);
+}
+
 Test(mcache, a_first_object_is_zeroed_and_found)
 {
     tri_heap *h = heap_for_test(RESERVE);
@@ -193,8 +200,7 @@ Test(mcache, a_refill_sweeps_its_own_held_span_before_it_goes_on)
     tri_type t = type_of("own_sweep", 4096);
     uint32_t cell = own_cell_of(h, &t);
     char *p = alloc_from(c, cell, black(h));
-    for (int i = 0; i < 3; i++) /* to the end of the run */
-        alloc_from(c, cell, black(h));
+    use_up_run(c, cell, black(h));
     heap_span *s = found(h, p).span;
     heap_sweep_begin(h);
     alloc_from(c, cell, white(h));
@@ -215,8 +221,7 @@ Test(mcache, a_refill_leaves_a_span_to_the_one_who_sweeps_it)
     tri_type t = type_of("other_sweeper", 4096);
     uint32_t cell = own_cell_of(h, &t);
     char *p = alloc_from(c, cell, black(h));
-    for (int i = 0; i < 3; i++) /* to the end of the run */
-        alloc_from(c, cell, black(h));
+    use_up_run(c, cell, black(h));
     heap_span *s = found(h, p).span;
     heap_sweep_begin(h);
     atomic_fetch_or(&s->state, SPAN_SWEEPING);
