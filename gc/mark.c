@@ -742,9 +742,9 @@ bool gc_help_mark(tri_heap *h, gc_mutator *m, int64_t ns)
     struct gc *gc = gc_of(h);
     if (!atomic_load_explicit(&gc->marking, memory_order_relaxed))
         return false;
-    int64_t start = os_now();
-    bool any = mark_as_guest(gc, start + ns);
-    atomic_fetch_add_explicit(&gc->cpu_idle, os_now() - start, memory_order_relaxed);
+    int64_t cpu = os_cpu_thread();
+    bool any = mark_as_guest(gc, os_now() + ns);
+    atomic_fetch_add_explicit(&gc->cpu_idle, os_cpu_thread() - cpu, memory_order_relaxed);
     gc_poll(m);
     return any;
 }

@@ -152,7 +152,7 @@ TRI_NOINLINE void sched_rejoin(void)
         return;
     m->p = NULL; /* it has been another's for a while */
     atomic_store_explicit(&m->lost, SCHED_OWN, memory_order_relaxed);
-    atomic_store_explicit(&m->demoted, false, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&m->sched->ndemoted, 1, memory_order_relaxed);
     gc_poll_lower(m->mu, GC_POLL_PREEMPT);
     sched_spare_cache_put(m->sched, gc_unbind(m->mu));
     return_p(m, NULL);

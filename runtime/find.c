@@ -5,6 +5,11 @@
  * global queue; the queues of others, in random order, half of what is there; marking, if the
  * collector has work to give away. Then the P is given up and the M sleeps (idle.c has the rules).
  *
+ * Marking is for processors that have nothing else to do. A P counts as one, but each coroutine that was
+ * demoted runs without a P: so many idle Ps have no processor behind them. They helped once: beside two
+ * workers of which one was always demoted, since a third woke each millisecond, the helper took a third
+ * of both processors for as long as the collector marked.
+ *
  * At most half as many Ms spin as there are busy Ps: thieves beyond that only meet each other.
  */
 #include "os/clock.h"
@@ -172,6 +177,13 @@ static bool stopping(const sched_m *m)
     return atomic_load_explicit(&m->sched->stopping, memory_order_acquire); /* pairs with stop's */
 }
 
+/* The caller's P is not among the idle ones. */
+static bool processor_is_idle(const sched *s)
+{
+    return atomic_load_explicit(&s->ndemoted, memory_order_relaxed) <=
+           atomic_load_explicit(&s->nidle, memory_order_relaxed);
+}
+
 sched_g *sched_find(sched_m *m)
 {
     for (;;) {
@@ -196,7 +208,7 @@ sched_g *sched_find(sched_m *m)
         }
         if (TRI_UNLIKELY(m->sched->forked))
             sched_fork_nothing_to_run();
-        if (gc_help_mark(m->sched->heap, m->mu, HELP_NS))
+        if (processor_is_idle(m->sched) && gc_help_mark(m->sched->heap, m->mu, HELP_NS))
             continue;
         give_up(m);
     }

@@ -94,8 +94,11 @@ void sched_fork_child(tri_heap *h)
     s->idle_ms = NULL;
     s->nidle_ms = 0;
     sched_m *m = sched_self();
-    if (m && m->sched == s)
+    bool ours = m && m->sched == s;
+    if (ours)
         sched_fiber_forked(&m->fiber);
+    bool demoted = ours && atomic_load_explicit(&m->lost, memory_order_relaxed) == SCHED_LOST;
+    atomic_store_explicit(&s->ndemoted, demoted, memory_order_relaxed);
     sched_p *own = keep_own_p(s);
     for (uint32_t i = 0; i < s->nprocs; i++)
         empty(&s->ps[i], &s->ps[i] == own);

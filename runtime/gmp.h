@@ -266,7 +266,6 @@ struct sched_m {
 
     sched_m *next; /* sched.machines, under machines_lock */
     os_thread thread;
-    _Atomic bool demoted; /* for statistics */
     _Atomic bool blocked; /* in the callback of a blocking call */
 };
 
@@ -349,6 +348,7 @@ struct sched {
     _Atomic int64_t unstarted_since; /* 0, or since when no thread could be started, and why */
     _Atomic int unstarted_error;
     _Atomic uint32_t demotions; /* ever */
+    _Atomic uint32_t ndemoted;  /* coroutines that run without a P now */
 
     /* All Ms ever started; grows under the lock until `stopping` is set, which is done under it. */
     os_mutex machines_lock;

@@ -139,8 +139,10 @@ static bool take_from(sched_m *m, sched_p *p)
     /* It may run another P by now: p->m is cleared by an M that gives p up, in the runtime. */
     bool outside = ordered && __atomic_load_n(&m->mu->pub.in_runtime, __ATOMIC_ACQUIRE) == 0 &&
                    atomic_load_explicit(&p->m, memory_order_relaxed) == m;
-    if (outside)
+    if (outside) {
         atomic_store_explicit(&p->m, NULL, memory_order_relaxed);
+        atomic_fetch_add_explicit(&m->sched->ndemoted, 1, memory_order_relaxed);
+    }
     /* Release: pairs with sched_rejoin(). */
     atomic_store_explicit(&m->lost, outside ? SCHED_LOST : SCHED_OWN, memory_order_release);
     return outside;
@@ -159,7 +161,6 @@ static void demote(monitor *mon, sched_p *p)
         sched_spare_cache_put(s, fresh);
         return;
     }
-    atomic_store_explicit(&m->demoted, true, memory_order_relaxed);
     atomic_fetch_add_explicit(&s->demotions, 1, memory_order_relaxed);
     p->cache = fresh;
     note_progress(mon, p, SCHED_P_RUNNING, atomic_load_explicit(&p->tick, memory_order_relaxed));

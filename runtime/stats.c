@@ -52,8 +52,6 @@ static void add_p(sched_stats *out, sched_p *p)
 static void add_machines(sched *s, sched_stats *out)
 {
     os_mutex_lock(&s->machines_lock);
-    for (sched_m *m = s->machines; m; m = m->next)
-        out->demoted += atomic_load_explicit(&m->demoted, memory_order_relaxed);
     out->threads = s->nmachines + 1 - atomic_load_explicit(&s->ended, memory_order_relaxed);
     os_mutex_unlock(&s->machines_lock);
     os_mutex_lock(&s->lock);
@@ -93,6 +91,7 @@ bool sched_read_stats(tri_heap *h, sched_stats *out, bool detail)
     out->idle_procs = atomic_load_explicit(&s->nidle, memory_order_relaxed);
     out->spinning_threads = atomic_load_explicit(&s->nspinning, memory_order_relaxed);
     out->global_queue = atomic_load_explicit(&s->nglobal, memory_order_relaxed);
+    out->demoted = atomic_load_explicit(&s->ndemoted, memory_order_relaxed);
     out->demotions = atomic_load_explicit(&s->demotions, memory_order_relaxed);
     add_machines(s, out);
     add_stacks(s, out);
