@@ -650,6 +650,18 @@ static void *verified_runner(void *arg)
     return NULL;
 }
 
+/* Until the runner was stopped several times, however late it was started. */
+static void collect_until_it_stood(tri_heap *h)
+{
+    CALL(tri_attach, h);
+    tri_latency stops = {0};
+    for (int i = 0; i < 10000 && stops.count < 5; i++) {
+        CALL(tri_collect, h);
+        CALL(tri_read_interruptions, h, TRI_INTERRUPTION_VERIFY, &stops);
+    }
+    CALL(tri_detach, h);
+}
+
 static void verified(void)
 {
     tri_options o;
@@ -665,6 +677,7 @@ static void verified(void)
     verified_thread(h);
     CHECK(pthread_create(&t, NULL, verified_thread, h) == 0);
     CHECK(pthread_join(t, NULL) == 0);
+    collect_until_it_stood(h);
     atomic_store(&shared.stop, true);
     CHECK(pthread_join(runner, NULL) == 0);
     CALL(tri_heap_destroy, h);
