@@ -1,7 +1,6 @@
 /* The page allocator against a model of it, its order of filling, its limits, and its failures. */
-#include "heap/arena.h"
+#include "pages.h"
 
-#include <criterion/criterion.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,21 +13,6 @@
 #include "os/thread.h"
 #include "os/vm.h"
 
-#define MIB ((size_t)1 << 20)
-
-static void open_heap(tri_heap *h, size_t reserve)
-{
-    memset(h, 0, sizeof *h);
-    h->options.reserve = reserve;
-    cr_assert_eq(heap_arena_open(h), 0);
-}
-
-static void close_heap(tri_heap *h)
-{
-    heap_arena_check(h);
-    heap_arena_close(h);
-}
-
 static size_t alloc(tri_heap *h, size_t npages)
 {
     bool zeroed;
@@ -38,15 +22,6 @@ static size_t alloc(tri_heap *h, size_t npages)
 static uint64_t *page_words(const tri_heap *h, size_t page)
 {
     return (uint64_t *)(h->base + page * HEAP_PAGE);
-}
-
-static heap_arena_stats stats_of(tri_heap *h)
-{
-    heap_arena_stats s;
-    heap_arena_read(h, &s);
-    cr_assert_eq(s.sys, s.inuse + s.idle);
-    cr_assert_leq(s.released, s.idle);
-    return s;
 }
 
 /* ---- a model --------------------------------------------------------------------------------- */

@@ -1,64 +1,20 @@
 /* What the scavenger gives back, in which order, and how much it thinks is due. */
-#include "heap/scavenger.h"
+#include "pages.h"
 
-#include <criterion/criterion.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "heap/arena.h"
+#include "heap/scavenger.h"
 #include "os/fault.h"
 #include "os/vm.h"
-
-#define MIB ((size_t)1 << 20)
-
-static void open_heap(tri_heap *h, size_t reserve)
-{
-    memset(h, 0, sizeof *h);
-    h->options.reserve = reserve;
-    cr_assert_eq(heap_arena_open(h), 0);
-}
-
-static void close_heap(tri_heap *h)
-{
-    heap_arena_check(h);
-    heap_arena_close(h);
-}
-
-static char *address(const tri_heap *h, size_t page)
-{
-    return (char *)h->base + page * HEAP_PAGE;
-}
-
-/* Pages that were written to. */
-static size_t alloc_touched(tri_heap *h, size_t npages)
-{
-    bool zeroed;
-    size_t first = heap_pages_alloc(h, npages, &zeroed);
-    cr_assert_neq(first, HEAP_NO_PAGE);
-    memset(address(h, first), 1, npages * HEAP_PAGE);
-    return first;
-}
-
-static uint64_t released(tri_heap *h)
-{
-    heap_arena_stats s;
-    heap_arena_read(h, &s);
-    return s.released;
-}
-
-static size_t resident(tri_heap *h, size_t first, size_t npages)
-{
-    return os_resident(address(h, first), npages * HEAP_PAGE);
-}
 
 /* Everything grown that is not counted as released is resident, if all of it was touched. */
 static void check_resident(tri_heap *h)
 {
-    heap_arena_stats s;
-    heap_arena_read(h, &s);
-    cr_assert_eq(os_resident((void *)h->base, h->reserved), s.sys - s.released);
+    heap_arena_stats s = stats_of(h);
+    cr_assert_eq(all_resident(h), s.sys - s.released);
 }
 
 /* ---- what goes ------------------------------------------------------------------------------- */
@@ -78,7 +34,7 @@ Test(heap_scavenger, released_memory_is_no_longer_resident)
     check_resident(&h);
     cr_assert_eq(heap_scavenge(&h, SIZE_MAX), 54 * MIB);
     check_resident(&h);
-    cr_assert_eq(os_resident((void *)h.base, h.reserved), 0);
+    cr_assert_eq(all_resident(&h), 0);
     cr_assert_lt(os_rss() + 50 * MIB, before, "the process did not shrink");
     cr_assert_eq(heap_scavenge(&h, SIZE_MAX), 0, "nothing is left to release");
     close_heap(&h);
@@ -92,8 +48,7 @@ Test(heap_scavenger, memory_never_touched_counts_as_released_until_its_chunk_is_
     heap_pages_alloc(&h, 32 * HEAP_CHUNK_PAGES, &zeroed);
     cr_assert_eq(released(&h), 0);
     heap_pages_alloc(&h, 1, &zeroed);
-    heap_arena_stats s;
-    heap_arena_read(&h, &s);
+    heap_arena_stats s = stats_of(&h);
     cr_assert_eq(s.sys, 35 * HEAP_CHUNK, "two chunks more than needed");
     cr_assert_eq(s.released, 2 * HEAP_CHUNK);
     close_heap(&h);
@@ -325,8 +280,7 @@ Test(heap_scavenger, what_a_cycle_needed_is_kept_for_the_next_ones_for_some_seco
     heap_arena_note_cycle(&h, 40 * MIB);
     heap_pages_free(&h, 0, 15 * HEAP_CHUNK_PAGES);
     heap_arena_note_cycle(&h, 40 * MIB);
-    heap_arena_stats s;
-    heap_arena_read(&h, &s);
+    heap_arena_stats s = stats_of(&h);
     cr_assert_gt(s.last_inuse, 39 * MIB, "the larger of two cycles counts");
     cr_assert_leq(s.last_inuse, 40 * MIB);
     close_heap(&h);

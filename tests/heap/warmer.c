@@ -1,17 +1,14 @@
 /* The warmer: chunks are touched ahead, what overtakes it takes small pages, and no limit is passed by it. */
-#include "heap/warmer.h"
+#include "pages.h"
 
-#include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "heap/arena.h"
 #include "heap/scavenger.h"
+#include "heap/warmer.h"
 #include "os/random.h"
 #include "os/thread.h"
 #include "os/vm.h"
-
-#define MIB ((size_t)1 << 20)
 
 static _Atomic unsigned asked;
 
@@ -21,53 +18,17 @@ static void on_cold(tri_heap *h)
     atomic_fetch_add(&asked, 1);
 }
 
-static void open_heap(tri_heap *h, size_t reserve)
+static void open_with_warmer(tri_heap *h, size_t reserve)
 {
-    memset(h, 0, sizeof *h);
-    h->options.reserve = reserve;
+    open_heap(h, reserve);
     h->hooks.cold = on_cold;
-    cr_assert_eq(heap_arena_open(h), 0);
     heap_arena_warm_ahead(h, true);
-}
-
-static void close_heap(tri_heap *h)
-{
-    heap_arena_check(h);
-    heap_arena_close(h);
-}
-
-static char *address(const tri_heap *h, size_t page)
-{
-    return (char *)h->base + page * HEAP_PAGE;
-}
-
-static size_t alloc_touched(tri_heap *h, size_t npages)
-{
-    bool zeroed;
-    size_t first = heap_pages_alloc(h, npages, &zeroed);
-    cr_assert_neq(first, HEAP_NO_PAGE);
-    for (size_t i = 0; i < npages * HEAP_PAGE; i += 4096)
-        cr_assert(!zeroed || address(h, first)[i] == 0, "zeroed pages are not zero");
-    memset(address(h, first), 1, npages * HEAP_PAGE);
-    return first;
-}
-
-static heap_arena_stats stats_of(tri_heap *h)
-{
-    heap_arena_stats s;
-    heap_arena_read(h, &s);
-    return s;
-}
-
-static size_t all_resident(tri_heap *h)
-{
-    return os_resident((void *)h->base, h->reserved);
 }
 
 Test(heap_warmer, a_cold_chunk_is_backed_page_by_page)
 {
     tri_heap h;
-    open_heap(&h, 64 * MIB);
+    open_with_warmer(&h, 64 * MIB);
     alloc_touched(&h, 1);
     cr_assert_eq(all_resident(&h), HEAP_PAGE, "the rest of the chunk is backed");
     heap_arena_stats s = stats_of(&h);
@@ -82,7 +43,7 @@ Test(heap_warmer, a_cold_chunk_is_backed_page_by_page)
 Test(heap_warmer, a_large_span_is_touched_by_who_wants_it)
 {
     tri_heap h;
-    open_heap(&h, 64 * MIB);
+    open_with_warmer(&h, 64 * MIB);
     alloc_touched(&h, 2 * HEAP_CHUNK_PAGES + 1);
     heap_arena_stats s = stats_of(&h);
     cr_assert_eq(s.sys - s.released, 2 * HEAP_CHUNK + HEAP_PAGE);
@@ -93,7 +54,7 @@ Test(heap_warmer, a_large_span_is_touched_by_who_wants_it)
 Test(heap_warmer, stays_a_chunk_ahead)
 {
     tri_heap h;
-    open_heap(&h, 256 * MIB);
+    open_with_warmer(&h, 256 * MIB);
     for (size_t n = 0; n < 3 * HEAP_CHUNK_PAGES; n++)
         alloc_touched(&h, 1);
     cr_assert_eq(atomic_load(&asked), 1, "who overtakes it asks once, not at each chunk");
@@ -106,7 +67,7 @@ Test(heap_warmer, stays_a_chunk_ahead)
     cr_assert_gt(s.sys, 4 * HEAP_CHUNK, "and others are grown, without memory");
 
     size_t first = alloc_touched(&h, 1);
-    cr_assert_eq(os_resident(address(&h, first / HEAP_CHUNK_PAGES * HEAP_CHUNK_PAGES), HEAP_CHUNK),
+    cr_assert_eq(resident(&h, first / HEAP_CHUNK_PAGES * HEAP_CHUNK_PAGES, HEAP_CHUNK_PAGES),
                  HEAP_CHUNK, "the warm chunk was not the next");
     cr_assert_eq(all_resident(&h), 4 * HEAP_CHUNK);
     cr_assert_eq(atomic_load(&asked), 2);
@@ -116,7 +77,7 @@ Test(heap_warmer, stays_a_chunk_ahead)
 Test(heap_warmer, what_it_is_about_to_touch_counts_as_held_already)
 {
     tri_heap h;
-    open_heap(&h, 256 * MIB);
+    open_with_warmer(&h, 256 * MIB);
     for (size_t n = 0; n < 3 * HEAP_CHUNK_PAGES; n++)
         alloc_touched(&h, 1);
     heap_idle cold;
@@ -133,7 +94,7 @@ Test(heap_warmer, what_it_is_about_to_touch_counts_as_held_already)
 Test(heap_warmer, a_chunk_that_is_torn_too_late_counts_as_held)
 {
     tri_heap h;
-    open_heap(&h, 64 * MIB);
+    open_with_warmer(&h, 64 * MIB);
     heap_arena_warm_ahead(&h, false);
     heap_pages_free(&h, alloc_touched(&h, 1), 1);
     heap_scavenge(&h, SIZE_MAX);
@@ -149,7 +110,7 @@ Test(heap_warmer, a_chunk_that_is_torn_too_late_counts_as_held)
 Test(heap_warmer, what_the_scavenger_took_is_warmed_again)
 {
     tri_heap h;
-    open_heap(&h, 256 * MIB);
+    open_with_warmer(&h, 256 * MIB);
     size_t first[4];
     for (int i = 0; i < 4; i++)
         first[i] = alloc_touched(&h, HEAP_CHUNK_PAGES);
@@ -169,7 +130,7 @@ Test(heap_warmer, what_the_scavenger_took_is_warmed_again)
 Test(heap_warmer, passes_no_limit)
 {
     tri_heap h;
-    open_heap(&h, 256 * MIB);
+    open_with_warmer(&h, 256 * MIB);
     for (int i = 0; i < 4; i++)
         alloc_touched(&h, HEAP_CHUNK_PAGES);
     atomic_store(&h.hard_limit, 9 * MIB);
@@ -230,7 +191,7 @@ static void use(void *arg)
 Test(heap_warmer, works_beside_mutators_and_the_scavenger)
 {
     tri_heap h;
-    open_heap(&h, 1024 * MIB);
+    open_with_warmer(&h, 1024 * MIB);
     os_thread warmer, scavenger, users[2];
     cr_assert_eq(os_thread_start(&warmer, warm, &h, "warm", 0), 0);
     cr_assert_eq(os_thread_start(&scavenger, scavenge, &h, "scavenge", 0), 0);
