@@ -7,7 +7,7 @@ set -euo pipefail
 bench=$TRI_BUILD_DIR/tricolor-bench
 [ -x "$bench" ] || { echo "there is no $bench" && exit 1; }
 # Peers are the same in every build of the library: once without sanitizers is enough.
-if nm "$bench" | grep -Eq '__(asan|tsan)_init|__ubsan_handle'; then exit 77; fi
+if grep -Eq '__(asan|tsan)_init|__ubsan_handle' < <(nm "$bench"); then exit 77; fi
 
 scale=(--scale 14 --seconds 1)
 work=$(mktemp -d)
@@ -57,7 +57,7 @@ check_run() { # PEER WORKLOAD
     fi
     checksums_of "$out" >"$work/sums"
     # Of the parts of sched, those that both have.
-    if ! join -o 1.2 <(sed 's/ /:/' "$work/tricolor.$workload") <(sed 's/ /:/' "$work/sums") | grep -q . ||
+    if [ -z "$(join -o 1.2 <(sed 's/ /:/' "$work/tricolor.$workload") <(sed 's/ /:/' "$work/sums"))" ] ||
         [ -n "$(join -o 1.1,1.2,2.2 <(sed 's/ /:/' "$work/tricolor.$workload") <(sed 's/ /:/' "$work/sums") |
             awk '$2 != $3')" ]; then
         fault "$peer $workload did other work: $(cat "$work/sums") and not $(cat "$work/tricolor.$workload")"

@@ -28,7 +28,7 @@ refused --nonsense
 refused nonsense
 TRICOLOR=nonsense=1 refused --seconds 1
 
-"$demo" --help | grep -q -- --seconds || fail "--help does not tell of --seconds"
+grep -q -- --seconds <<<"$("$demo" --help)" || fail "--help does not tell of --seconds"
 
 # Its workers run for a second each; the sanitizers make all else slow.
 run() {

@@ -23,7 +23,7 @@ version=$(pkg-config --modversion tricolor)
 runs() {
     local said needs=static
     said=$(LD_LIBRARY_PATH=$libdir "$1")
-    if "$TRI_READELF" -dW "$1" | grep -q 'NEEDED.*libtricolor\.so\.0'; then needs=shared; fi
+    if grep -q 'NEEDED.*libtricolor\.so\.0' <<<"$("$TRI_READELF" -dW "$1")"; then needs=shared; fi
     if [ "$said" != "$version" ] || [ "$needs" != "$2" ]; then
         echo "$(basename "$1"): printed '$said' and is linked $needs; expected '$version' and $2"
         exit 1

@@ -1,8 +1,9 @@
 /* What ThreadSanitizer makes of programs on tricolor: it reports their races, and none where coroutines wait
  * for each other.
  *
- * The racing ones meet first, with relaxed atomics that order nothing, so that they run on two threads at
- * once: what one P runs one after the other is ordered for the sanitizer, too.
+ * The racing ones meet before each of their accesses, with relaxed atomics that order nothing, so that they run on two
+ * threads at once: what one P runs one after the other is ordered for the sanitizer, too. They do so many times, since
+ * the sanitizer keeps silent about a race whose other side it no longer remembers.
  *
  * ctest: build=thread timeout=120
  */
@@ -35,10 +36,18 @@ struct shared {
 
 static struct shared s;
 
-static void meet(void)
+#define MEETINGS 50
+
+/* Returns when both have met `times` times. */
+static void meet_for_the(int times)
 {
     atomic_fetch_add_explicit(&s.here, 1, memory_order_relaxed);
-    while (atomic_load_explicit(&s.here, memory_order_relaxed) < 2) {}
+    while (atomic_load_explicit(&s.here, memory_order_relaxed) < 2 * times) {}
+}
+
+static void meet(void)
+{
+    meet_for_the(1);
 }
 
 static void run_two(void (*one)(void *), void (*other)(void *))
@@ -92,8 +101,10 @@ static TRI_NOINLINE void add_plainly(void)
 static void adds(void *arg)
 {
     (void)arg;
-    meet();
-    add_plainly();
+    for (int i = 1; i <= MEETINGS; i++) {
+        meet_for_the(i);
+        add_plainly();
+    }
     tri_waitgroup_done(&s.running);
 }
 
@@ -138,8 +149,10 @@ static TRI_NOINLINE void store_plainly(void)
 static void stores_plainly(void *arg)
 {
     (void)arg;
-    meet();
-    store_plainly();
+    for (int i = 1; i <= MEETINGS; i++) {
+        meet_for_the(i);
+        store_plainly();
+    }
     tri_waitgroup_done(&s.running);
 }
 
@@ -161,6 +174,16 @@ static void loads(void *arg)
     tri_waitgroup_done(&s.running);
 }
 
+static void loads_at_meetings(void *arg)
+{
+    (void)arg;
+    for (int i = 1; i <= MEETINGS; i++) {
+        meet_for_the(i);
+        tri_keep_alive(tri_load(&s.slot));
+    }
+    tri_waitgroup_done(&s.running);
+}
+
 static void with_root(void (*one)(void *), void (*other)(void *))
 {
     tri_heap *heap = tri_current_heap();
@@ -174,7 +197,7 @@ static void with_root(void (*one)(void *), void (*other)(void *))
 static void set_beside_plain_store(void *arg)
 {
     (void)arg;
-    run_two(loads, stores_plainly);
+    run_two(loads_at_meetings, stores_plainly);
 }
 
 Test(thread_sanitizer, reports_a_plain_store_to_a_slot_that_is_loaded)
