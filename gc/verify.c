@@ -38,8 +38,7 @@ typedef struct entry {
 typedef struct gc_verifier {
     tri_heap *heap;
     uint8_t *seen; /* a bit per 8 bytes of the heap */
-    uint8_t
-        *ends; /* the same: here a run ended. Set by mutators, forgotten while they stand still */
+    uint8_t *ends; /* the same: a run ended there. Set by mutators, forgotten while they stand */
     size_t seen_size;
     entry *queue;
     size_t queue_size;
