@@ -245,7 +245,7 @@ static void find_bits(gc_marker *w, uintptr_t word, target *out)
     if (TRI_UNLIKELY(!id || !page->magic)) {
         if (id)
             mark_one(w, word); /* one slot, whose end only the span knows */
-        *out = (target){no_bits, 0, NULL};
+        *out = (target){no_bits, 0, h->spans};
         return;
     }
     at -= (uintptr_t)page->first << HEAP_PAGE_SHIFT;

@@ -100,8 +100,9 @@ void sched_fork_child(tri_heap *h)
     bool demoted = ours && atomic_load_explicit(&m->lost, memory_order_relaxed) == SCHED_LOST;
     atomic_store_explicit(&s->ndemoted, demoted, memory_order_relaxed);
     sched_p *own = keep_own_p(s);
+    uint32_t kept = own ? (uint32_t)(own - s->ps) : s->nprocs;
     for (uint32_t i = 0; i < s->nprocs; i++)
-        empty(&s->ps[i], &s->ps[i] == own);
+        empty(&s->ps[i], i == kept);
     if (!own)
         sched_p_put_idle_locked(s, &s->ps[0]);
 }

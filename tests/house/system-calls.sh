@@ -103,7 +103,7 @@ done < <(excused)
 
 # ---- the table of sites is that of the sources ----
 
-for site in $(grep -o '^| `[a-z_.]*@' docs/errors.md | sed 's/| `//; s/@//' | sort -u); do
+while read -r site; do
     grep -rqF "\"$site\"" os heap barrier gc runtime inspect || fault "docs/errors.md: no source asks under the name $site"
-done
+done < <(grep -o '^| `[a-z_.]*@' docs/errors.md | sed 's/| `//; s/@//' | sort -u)
 exit $bad

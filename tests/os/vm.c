@@ -144,6 +144,7 @@ Test(os_vm, guards_work_on_kernels_without_guard_marks)
 Test(os_vm, a_guard_made_by_protection_is_undone_when_marks_work_later)
 {
     char *p = os_reserve_rw(MIB, 0);
+    cr_assert_not_null(p);
     cr_assert_eq(os_fault_configure("vm.guard_install:1:EINVAL"), 0);
     cr_assert_eq(os_guard(p, 4096), 0);
     cr_assert_eq(os_unguard(p, 4096), 0);

@@ -246,7 +246,7 @@ Test(memory, reports_a_write_to_the_stack_of_a_coroutine_that_has_ended)
 }
 
 /* Ends deep in calls with red zones, many on one stack one after the other, and others parked amid theirs. */
-static TRI_NOINLINE long deep(int depth, volatile char *above)
+static TRI_NOINLINE long deep(int depth, const volatile char *above)
 {
     volatile char here[48];
     for (size_t i = 0; i < sizeof here; i++)
