@@ -209,7 +209,7 @@ static void mark(struct gc *gc)
     gc_roots_mark(gc, w);
     OS_DELAY("mark.snapshots");
     mark_snapshots(gc, w);
-    if (gc_mark_some(w, ALONE_SPANS))
+    if (gc_mark_some(w, ALONE_SPANS) && gc_mark_work_left(gc))
         wake_markers(gc);
     OS_DELAY("mark.stacks");
     gc_stacks_mark_parked(gc, w);
