@@ -31,7 +31,7 @@
 
 /* Vacant chunks that are kept warm, from the first of these sizes in use on: one, and one more for each
  * of the second. */
-#define AHEAD_FROM  (((size_t)4 << 20) / HEAP_PAGE)
+#define AHEAD_FROM  (((size_t)16 << 20) / HEAP_PAGE)
 #define AHEAD_STEP  (((size_t)64 << 20) / HEAP_PAGE)
 #define AHEAD_MOST  8
 
