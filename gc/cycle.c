@@ -198,6 +198,15 @@ static bool round_is_clean(struct gc *gc)
 #define ALONE_SPANS 64
 #endif
 
+/* True: there is more to mark than that, and the others know. */
+static bool wake_if_large(struct gc *gc, gc_marker *w)
+{
+    bool large = gc_mark_some(w, ALONE_SPANS) && gc_mark_work_left(gc);
+    if (large)
+        wake_markers(gc);
+    return large;
+}
+
 static void mark(struct gc *gc)
 {
     gc_marker *w = gc->markers[0];
@@ -209,10 +218,11 @@ static void mark(struct gc *gc)
     gc_roots_mark(gc, w);
     OS_DELAY("mark.snapshots");
     mark_snapshots(gc, w);
-    if (gc_mark_some(w, ALONE_SPANS) && gc_mark_work_left(gc))
-        wake_markers(gc);
+    bool woken = wake_if_large(gc, w);
     OS_DELAY("mark.stacks");
     gc_stacks_mark_parked(gc, w);
+    if (!woken)
+        (void)wake_if_large(gc, w);
     do
         gc_mark_all(gc, w);
     while (!round_is_clean(gc));

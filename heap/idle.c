@@ -30,7 +30,8 @@
 #define BROKEN_MOST 8192
 
 /* Vacant chunks that are kept warm, from the first of these sizes in use on: one, and one more for each
- * of the second. */
+ * of the second. In a heap of 4 MiB they would be a third of its memory, and the collector waits for the
+ * processor while a huge page is found. */
 #define AHEAD_FROM  (((size_t)16 << 20) / HEAP_PAGE)
 #define AHEAD_STEP  (((size_t)64 << 20) / HEAP_PAGE)
 #define AHEAD_MOST  8
