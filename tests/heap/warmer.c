@@ -25,6 +25,25 @@ static void open_with_warmer(tri_heap *h, size_t reserve)
     heap_arena_warm_ahead(h, true);
 }
 
+/* As much in use as a heap must have before anything is touched in advance. */
+#define LARGE 8
+
+static size_t chunks(size_t n)
+{
+    return n * HEAP_CHUNK;
+}
+
+static void open_large_with_warmer(tri_heap *h)
+{
+    open_with_warmer(h, 256 * MIB);
+    for (int i = 0; i < LARGE - 1; i++)
+        alloc_touched(h, HEAP_CHUNK_PAGES);
+    cr_assert_not(heap_warm_one(h), "a small heap needs nothing in advance");
+    cr_assert_eq(atomic_load(&asked), 0);
+    for (size_t n = 0; n < HEAP_CHUNK_PAGES; n++)
+        alloc_touched(h, 1);
+}
+
 Test(heap_warmer, a_cold_chunk_is_backed_page_by_page)
 {
     tri_heap h;
@@ -54,22 +73,22 @@ Test(heap_warmer, a_large_span_is_touched_by_who_wants_it)
 Test(heap_warmer, stays_a_chunk_ahead)
 {
     tri_heap h;
-    open_with_warmer(&h, 256 * MIB);
-    for (size_t n = 0; n < 3 * HEAP_CHUNK_PAGES; n++)
+    open_large_with_warmer(&h);
+    for (size_t n = 0; n < HEAP_CHUNK_PAGES; n++)
         alloc_touched(&h, 1);
     cr_assert_eq(atomic_load(&asked), 1, "who overtakes it asks once, not at each chunk");
     cr_assert_eq(stats_of(&h).ahead, HEAP_CHUNK);
     cr_assert(heap_warm_one(&h));
     cr_assert_not(heap_warm_one(&h), "one is enough");
     heap_arena_stats s = stats_of(&h);
-    cr_assert_eq(s.sys - s.released, 4 * HEAP_CHUNK, "the warm chunk counts as held");
-    cr_assert_eq(all_resident(&h), 4 * HEAP_CHUNK);
-    cr_assert_gt(s.sys, 4 * HEAP_CHUNK, "and others are grown, without memory");
+    cr_assert_eq(s.sys - s.released, chunks(LARGE + 2), "the warm chunk counts as held");
+    cr_assert_eq(all_resident(&h), chunks(LARGE + 2));
+    cr_assert_gt(s.sys, chunks(LARGE + 2), "and others are grown, without memory");
 
     size_t first = alloc_touched(&h, 1);
     cr_assert_eq(resident(&h, first / HEAP_CHUNK_PAGES * HEAP_CHUNK_PAGES, HEAP_CHUNK_PAGES),
                  HEAP_CHUNK, "the warm chunk was not the next");
-    cr_assert_eq(all_resident(&h), 4 * HEAP_CHUNK);
+    cr_assert_eq(all_resident(&h), chunks(LARGE + 2));
     cr_assert_eq(atomic_load(&asked), 2);
     close_heap(&h);
 }
@@ -77,17 +96,15 @@ Test(heap_warmer, stays_a_chunk_ahead)
 Test(heap_warmer, what_it_is_about_to_touch_counts_as_held_already)
 {
     tri_heap h;
-    open_with_warmer(&h, 256 * MIB);
-    for (size_t n = 0; n < 3 * HEAP_CHUNK_PAGES; n++)
-        alloc_touched(&h, 1);
+    open_large_with_warmer(&h);
     heap_idle cold;
     cr_assert(heap_arena_take_cold(&h, &cold));
     heap_arena_stats s = stats_of(&h);
-    cr_assert_eq(s.sys - s.released, 4 * HEAP_CHUNK, "another thread sees less than there may be");
+    cr_assert_eq(s.sys - s.released, chunks(LARGE + 1), "another thread sees less than there may be");
     os_touch(address(&h, cold.first), cold.npages * HEAP_PAGE);
     heap_arena_return_warm(&h, &cold);
     s = stats_of(&h);
-    cr_assert_eq(s.sys - s.released, 4 * HEAP_CHUNK);
+    cr_assert_eq(s.sys - s.released, chunks(LARGE + 1));
     close_heap(&h);
 }
 
@@ -110,7 +127,7 @@ Test(heap_warmer, a_chunk_that_is_torn_too_late_counts_as_held)
 Test(heap_warmer, what_the_scavenger_took_is_warmed_again)
 {
     tri_heap h;
-    open_with_warmer(&h, 256 * MIB);
+    open_large_with_warmer(&h);
     size_t first[4];
     for (int i = 0; i < 4; i++)
         first[i] = alloc_touched(&h, HEAP_CHUNK_PAGES);
@@ -120,9 +137,9 @@ Test(heap_warmer, what_the_scavenger_took_is_warmed_again)
     heap_pages_free(&h, first[2], 10);
     heap_pages_free(&h, first[2] + 110, HEAP_CHUNK_PAGES - 110);
     heap_scavenge(&h, SIZE_MAX);
-    cr_assert_eq(all_resident(&h), 2 * HEAP_CHUNK);
+    cr_assert_eq(all_resident(&h), chunks(LARGE + 2));
     cr_assert(heap_warm_one(&h));
-    cr_assert_eq(all_resident(&h), 3 * HEAP_CHUNK, "a torn chunk is whole again");
+    cr_assert_eq(all_resident(&h), chunks(LARGE + 3), "a torn chunk is whole again");
     cr_assert_eq(alloc_touched(&h, 1), first[2]);
     close_heap(&h);
 }
@@ -130,17 +147,15 @@ Test(heap_warmer, what_the_scavenger_took_is_warmed_again)
 Test(heap_warmer, passes_no_limit)
 {
     tri_heap h;
-    open_with_warmer(&h, 256 * MIB);
-    for (int i = 0; i < 4; i++)
-        alloc_touched(&h, HEAP_CHUNK_PAGES);
-    atomic_store(&h.hard_limit, 9 * MIB);
+    open_large_with_warmer(&h);
+    atomic_store(&h.hard_limit, chunks(LARGE) + 1 * MIB);
     cr_assert(heap_warm_one(&h), "the limit counts in whole chunks");
-    atomic_store(&h.hard_limit, 10 * MIB);
+    atomic_store(&h.hard_limit, chunks(LARGE + 1));
     cr_assert_not(heap_warm_one(&h));
     alloc_touched(&h, 1);
     cr_assert_not(heap_warm_one(&h), "there is room for no other chunk");
     atomic_store(&h.hard_limit, 0);
-    atomic_store(&h.memory_limit, 18 * MIB);
+    atomic_store(&h.memory_limit, 2 * chunks(LARGE + 1) - 1 * MIB);
     cr_assert_not(heap_warm_one(&h), "more than half of the memory limit is held");
     atomic_store(&h.memory_limit, 0);
     cr_assert(heap_warm_one(&h));

@@ -381,10 +381,11 @@ static void threads(void)
 
 /* ---- growth ---------------------------------------------------------------------------------------------- */
 
-#define BLOCKS 60
+#define BLOCKS 140
+#define SMALL  80   /* so many leave the heap so small that nothing is warmed ahead */
 #define BEADS  8000 /* 192 KB: when they die, a run of pages that is worth releasing */
 
-/* Slowly enough to be overtaken by whoever warms chunks; then every other block dies, and holes are torn
+/* Then slowly enough to be overtaken by whoever warms chunks; then every other block dies, and holes are torn
  * into chunks that have huge pages. */
 static void growth(void)
 {
@@ -396,7 +397,8 @@ static void growth(void)
     bead *blocks[BLOCKS];
     for (uint64_t i = 0; i < BLOCKS; i++) {
         blocks[i] = list_new(BEADS, i);
-        nanosleep(&(struct timespec){.tv_nsec = 5 * MS}, NULL);
+        if (i >= SMALL)
+            nanosleep(&(struct timespec){.tv_nsec = 5 * MS}, NULL);
     }
     for (uint64_t i = 0; i < BLOCKS; i += 2)
         blocks[i] = NULL;
