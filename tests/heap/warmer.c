@@ -100,7 +100,8 @@ Test(heap_warmer, what_it_is_about_to_touch_counts_as_held_already)
     heap_idle cold;
     cr_assert(heap_arena_take_cold(&h, &cold));
     heap_arena_stats s = stats_of(&h);
-    cr_assert_eq(s.sys - s.released, chunks(LARGE + 1), "another thread sees less than there may be");
+    cr_assert_eq(s.sys - s.released, chunks(LARGE + 1),
+                 "another thread sees less than there may be");
     os_touch(address(&h, cold.first), cold.npages * HEAP_PAGE);
     heap_arena_return_warm(&h, &cold);
     s = stats_of(&h);
