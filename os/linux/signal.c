@@ -35,6 +35,13 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#if defined(__has_include)
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#define OS_VALGRIND 1
+#endif
+#endif
+
 #ifndef AT_MINSIGSTKSZ
 #define AT_MINSIGSTKSZ 51
 #endif
@@ -262,6 +269,16 @@ void os_fault_uninstall(void)
 
 // --- alternate stacks ---
 
+// Valgrind (3.19) puts the frames of later signals on an alternate stack that was disabled: it must stay.
+static bool disabled_is_still_used(void)
+{
+#ifdef OS_VALGRIND
+    return RUNNING_ON_VALGRIND != 0;
+#else
+    return false;
+#endif
+}
+
 // Of this thread. It is entered and left where a thread begins and ends, never inside a coroutine, so
 // the address cannot be cached across a change of threads.
 static _Thread_local struct {
@@ -324,7 +341,7 @@ void os_altstack_leave(void)
         in_use = os_fault_here("signal.altstack_end") || sigaltstack(&st, NULL) != 0;
     }
     // Rather lost than unmapped under a handler.
-    if (!in_use)
+    if (!in_use && !disabled_is_still_used())
         os_unreserve(altstack.base, altstack.size);
     altstack.base = NULL;
 }

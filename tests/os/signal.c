@@ -187,16 +187,25 @@ static void look_into_context(void *uc)
 
 #if defined(__x86_64__)
 
+// The kernel leaves gaps in the frame where registers have their initial values, and the dynamic linker
+// may have left a copy of the value that is looked for on the stack.
+static __attribute__((noinline)) void wipe_stack(void)
+{
+    char below[32768];
+    memset(below, 0, sizeof below);
+    __asm__ __volatile__("" : : "r"(below) : "memory");
+}
+
 // Sends the handshake to the calling thread by a bare system call with registers that we choose.
-#define SEND_WITH(loads, wipes, value)                                                     \
-    do {                                                                                   \
-        long result = SYS_tgkill_number;                                                   \
-        __asm__ __volatile__(loads "\n\tsyscall\n\t" wipes                                 \
-                             : "+a"(result)                                                \
-                             : "D"(getpid()), "S"(os_thread_tid()), "d"(OS_SIG_HANDSHAKE), \
-                               "b"(value)                                                  \
-                             : "rcx", "r8", "r9", "r11", "memory", "xmm7");                \
-        cr_assert_eq(result, 0);                                                           \
+#define SEND_WITH(loads, wipes, value)                                               \
+    do {                                                                             \
+        long result = SYS_tgkill_number, pid = getpid(), tid = os_thread_tid();      \
+        wipe_stack();                                                                \
+        __asm__ __volatile__(loads "\n\tsyscall\n\t" wipes                           \
+                             : "+a"(result)                                          \
+                             : "D"(pid), "S"(tid), "d"(OS_SIG_HANDSHAKE), "b"(value) \
+                             : "rcx", "r8", "r9", "r11", "memory", "xmm7");          \
+        cr_assert_eq(result, 0);                                                     \
     } while (0)
 enum { SYS_tgkill_number = 234 };
 
@@ -457,6 +466,34 @@ Test(os_altstack, handlers_run_on_it_and_it_is_freed)
     os_thread t;
     cr_assert_eq(os_handshake_install(note_frame), 0);
     cr_assert_eq(os_thread_start(&t, use_altstack, &done, NULL, 0), 0);
+    os_thread_join(&t);
+    cr_assert(done);
+}
+
+static _Atomic int late;
+
+static void count_late(void *uc)
+{
+    (void)uc;
+    late++;
+}
+
+static void get_one_after_leaving(void *arg)
+{
+    cr_assert_eq(os_altstack_enter(), 0);
+    os_altstack_leave();
+    cr_assert_eq(os_handshake_send(os_thread_tid()), 0);
+    while (!late)
+        os_yield();
+    *(int *)arg = 1;
+}
+
+Test(os_altstack, a_signal_that_comes_after_leaving_finds_a_stack)
+{
+    int done = 0;
+    os_thread t;
+    cr_assert_eq(os_handshake_install(count_late), 0);
+    cr_assert_eq(os_thread_start(&t, get_one_after_leaving, &done, NULL, 0), 0);
     os_thread_join(&t);
     cr_assert(done);
 }
