@@ -753,8 +753,8 @@ bool gc_help_mark(tri_heap *h, gc_mutator *m, int64_t ns)
 #define ASSIST_MAX    20000
 
 /* The soft goal was passed while marking runs: the reserve of markers is woken, once a cycle, and a
- * mutator that allocates marks a little, never more than ASSIST_MAX in any ASSIST_WINDOW. The goal may be exceeded further; the hard limit is enforced
- * elsewhere. */
+ * mutator that allocates marks a little, never more than ASSIST_MAX in any ASSIST_WINDOW. The goal may
+ * be exceeded further; the hard limit is enforced elsewhere. */
 void gc_mark_assist(gc_mutator *m)
 {
     struct gc *gc = gc_of(m->heap);

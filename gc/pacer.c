@@ -8,15 +8,16 @@
  *
  * What differs. Allocation assists are the worst latency complaint of Go's users, so passing the goal
  * makes a mutator pay at most a tenth of its time and wakes as many markers again, and the soft goal
- * may be exceeded by what mutators allocate meanwhile; only the hard limit is never passed, which the page allocator enforces.
+ * may be exceeded by what mutators allocate meanwhile; only the hard limit is never passed, which the
+ * page allocator enforces.
  *
  * Hence a program that allocates fast has, after a cycle, much that was born while it marked, and most
  * of that is dead. Go counts it as live, which is near the truth where assists keep it small; here
  * the goal would feed on it (1.6 GB/s into a heap of 60 MiB: goals of 500 MiB). So the goal is computed
- * from what the cycle found by tracing. If more than the goal is left, the next cycle starts soon: it can tell
- * the dead from the living. Not at once, for where a cycle's cost is given and what is allocated between two of them
- * is what it buys, a short rest buys much: a third of what was allocated while it marked makes a program
- * that outruns its collector a fifth faster, in a heap a fifth larger.
+ * from what the cycle found by tracing. If more than the goal is left, the next cycle starts soon: it
+ * can tell the dead from the living. Not at once, for where a cycle's cost is given and what is
+ * allocated between two of them is what it buys, a short rest buys much: a third of what was allocated
+ * while it marked makes a program that outruns its collector a fifth faster, in a heap a fifth larger.
  *
  * All of this runs on the collector's thread; setters only store atomics and wake it.
  */
@@ -76,8 +77,8 @@ static bool limited(struct gc *gc)
     return gc->limiter_fill >= (double)gc_procs(gc);
 }
 
-/* What mutators may allocate before the next cycle even if the goal is reached, or the collector would run back
- * to back: a third of what they did while it marked, as far as the limit allows. */
+/* What mutators may allocate before the next cycle even if the goal is reached, or the collector would
+ * run back to back: a third of what they did while it marked, as far as the limit allows. */
 static uint64_t rest(const struct gc *gc, uint64_t marked, uint64_t by_limit)
 {
     uint64_t most = by_limit > marked ? by_limit - marked : 0;
