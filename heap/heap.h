@@ -336,12 +336,8 @@ bool heap_large_zero(heap_span *s, size_t *done);
  * safepoint in between. */
 void *heap_large_publish(tri_heap *h, heap_cache *c, heap_span *s, heap_colour colour);
 
-/* ---- sweep of spans (span.c / mcentral.c) --------------------------------------------------- */
+/* ---- sweep of spans (sweep.c) ---------------------------------------------------------------- */
 
-/* Claims and sweeps a span that a run table holds, where it is, if it is older than sweepgen and nobody
- * else sweeps it; puts it into its set if its holder dropped it meanwhile. Spans in sets are swept
- * by heap_sweep_some() and refills alone. Returns the bytes freed, or -1 if there was nothing to do. */
-int64_t heap_span_sweep(tri_heap *h, heap_span *s);
 /* Sweeps up to `budget` spans out of the unswept sets, then stragglers by number. Returns how many it
  * swept (numbers looked at in vain count, too, many of them as one span); 0 when all spans are swept,
  * or, with *busy then true, when others are still at it. */

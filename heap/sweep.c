@@ -163,16 +163,6 @@ bool heap_sweep_held(tri_heap *h, heap_span *s)
     return bytes >= 0;
 }
 
-int64_t heap_span_sweep(tri_heap *h, heap_span *s)
-{
-    uint32_t gen =
-        atomic_load_explicit(&h->sweepgen, memory_order_acquire); /* heap_sweep_begin() */
-    int64_t bytes = sweep_held(h, s, gen);
-    if (bytes > 0)
-        heap_live_sub(h, (uint64_t)bytes);
-    return bytes;
-}
-
 /* ---- all spans ----------------------------------------------------------------------------- */
 
 bool heap_sweep_is_active(tri_heap *h)

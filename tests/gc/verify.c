@@ -15,6 +15,7 @@
 
 #include "os/clock.h"
 #include "os/thread.h"
+#include "support/stress.h"
 
 #define WORDS   400000
 #define SECONDS 30
@@ -49,7 +50,7 @@ static TRI_NOINLINE void make_words(void)
     tri_set(&words[0], tri_make(node, .value = 1));
 }
 
-static void move_about(move_fn move, int64_t ns)
+static tri_heap *open_verified(void)
 {
     tri_options o;
     tri_options_init(&o);
@@ -57,6 +58,12 @@ static void move_about(move_fn move, int64_t ns)
     tri_heap *h;
     if (tri_heap_create(&o, &h) || tri_attach(h))
         _exit(2);
+    return h;
+}
+
+static void move_about(move_fn move, int64_t ns)
+{
+    tri_heap *h = open_verified();
     /* A root, so that the walk comes by the array before it looks at this stack. */
     if (tri_root_add(h, &words, 1))
         _exit(5);
@@ -88,12 +95,7 @@ static void move_about(move_fn move, int64_t ns)
 static void keep_ends_of_runs(move_fn move, int64_t ns)
 {
     (void)move;
-    tri_options o;
-    tri_options_init(&o);
-    o.verify = true;
-    tri_heap *h;
-    if (tri_heap_create(&o, &h) || tri_attach(h))
-        _exit(2);
+    tri_heap *h = open_verified();
     os_thread collector;
     if (os_thread_start(&collector, collect_on_and_on, h, "collects", 0))
         _exit(3);
@@ -113,27 +115,24 @@ static void keep_ends_of_runs(move_fn move, int64_t ns)
     _exit(0);
 }
 
-/* Its exit status, and what it wrote to standard error. */
+/* Of a child: what it does, how and for how long. */
+struct deed {
+    void (*fn)(move_fn move, int64_t ns);
+    move_fn move;
+    int64_t ns;
+};
+
+static void do_deed(void *deed)
+{
+    const struct deed *d = deed;
+    d->fn(d->move, d->ns);
+}
+
+/* Its status as of waitpid(), and what it wrote to standard error. */
 static int run_child(void (*child)(move_fn, int64_t), move_fn move, int64_t ns, char *said,
                      size_t size)
 {
-    int ends[2];
-    cr_assert_eq(pipe(ends), 0);
-    pid_t pid = fork();
-    cr_assert_geq(pid, 0);
-    if (pid == 0) {
-        dup2(ends[1], 2);
-        child(move, ns);
-    }
-    close(ends[1]);
-    size_t n = 0;
-    for (ssize_t got; n < size - 1 && (got = read(ends[0], said + n, size - 1 - n)) > 0;)
-        n += (size_t)got;
-    said[n] = '\0';
-    close(ends[0]);
-    int status;
-    waitpid(pid, &status, 0);
-    return status;
+    return stress_in_child(do_deed, &(struct deed){child, move, ns}, said, size);
 }
 
 Test(verify, finds_nothing_where_every_store_has_its_barrier)

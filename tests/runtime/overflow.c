@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
+
+#include "support/stress.h"
 
 static TRI_NOINLINE int recurse(int n)
 {
@@ -34,35 +35,18 @@ static void spawn_sized(void *arg)
     tri_sleep(5000 * MS);
 }
 
-/* What a run of `fn` in a child says on standard error; its wait status. */
-static int report(void (*fn)(void *), char *text, size_t size)
+static void run(void *fn)
 {
-    int fd[2];
-    cr_assert_eq(pipe(fd), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(fd[1], 2);
-        tri_options o;
-        tri_options_init(&o);
-        o.procs = 2;
-        tri_run(&o, fn, NULL);
-        _exit(0);
-    }
-    close(fd[1]);
-    size_t n = 0;
-    for (ssize_t got; n < size - 1 && (got = read(fd[0], text + n, size - 1 - n)) > 0;)
-        n += (size_t)got;
-    text[n] = 0;
-    close(fd[0]);
-    int status;
-    waitpid(child, &status, 0);
-    return status;
+    tri_options o;
+    tri_options_init(&o);
+    o.procs = 2;
+    tri_run(&o, *(void (**)(void *))fn, NULL);
 }
 
 Test(overflow, is_reported_with_the_name_of_the_coroutine)
 {
     char text[4096];
-    int status = report(spawn_named, text, sizeof text);
+    int status = stress_in_child(run, &(void (*)(void *)){spawn_named}, text, sizeof text);
     cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "status %x: %s", status, text);
     cr_assert(strstr(text, "stack overflow in coroutine"), "%s", text);
     cr_assert(strstr(text, "recursive descent"), "%s", text);
@@ -72,7 +56,7 @@ Test(overflow, is_reported_with_the_name_of_the_coroutine)
 Test(overflow, is_reported_with_the_size_of_the_stack)
 {
     char text[4096];
-    int status = report(spawn_sized, text, sizeof text);
+    int status = stress_in_child(run, &(void (*)(void *)){spawn_sized}, text, sizeof text);
     cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "status %x: %s", status, text);
     cr_assert(strstr(text, "unnamed"), "%s", text);
     cr_assert(strstr(text, "960 KiB"), "%s", text);

@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/stress.h"
+
 /* ---- those who keep their stack ---------------------------------------------------------------------------- */
 
 static _Atomic bool flag;
@@ -262,30 +264,25 @@ static void many_keep_their_stacks(void *arg)
     tri_sleep(600 * MS);
 }
 
-/* Runs fn in a child with the option stackcheck; what it says on standard error, and its status. */
+struct ending {
+    void (*fn)(void *);
+    bool check_stacks;
+};
+
+static void run_to_its_end(void *arg)
+{
+    const struct ending *e = arg;
+    tri_options o;
+    tri_options_init(&o);
+    o.procs = 2;
+    o.stack_check = e->check_stacks;
+    tri_run(&o, e->fn, NULL);
+    _exit(wrong ? 3 : 0);
+}
+
 static int in_child(void (*fn)(void *), bool check_stacks, char *text, size_t size)
 {
-    int fd[2];
-    cr_assert_eq(pipe(fd), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(fd[1], 2);
-        tri_options o;
-        tri_options_init(&o);
-        o.procs = 2;
-        o.stack_check = check_stacks;
-        tri_run(&o, fn, NULL);
-        _exit(wrong ? 3 : 0);
-    }
-    close(fd[1]);
-    size_t n = 0;
-    for (ssize_t got; n < size - 1 && (got = read(fd[0], text + n, size - 1 - n)) > 0;)
-        n += (size_t)got;
-    text[n] = 0;
-    close(fd[0]);
-    int status;
-    waitpid(child, &status, 0);
-    return status;
+    return stress_in_child(run_to_its_end, &(struct ending){fn, check_stacks}, text, size);
 }
 
 Test(shared_kept, an_overflow_is_reported_after_others_used_the_stack,
