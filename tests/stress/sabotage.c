@@ -324,13 +324,15 @@ static TRI_NOINLINE void write_late(uint64_t number)
     x = NULL;
 }
 
+/* At intervals that differ: a fixed one and the cycles, which wait for him, fall into step, and he may then
+ * have a barrier at each of his stores. */
 static void late_writer(void *arg)
 {
     (void)arg;
     for (uint64_t n = 1; !stress_over(deadline); n++) {
         write_late(n);
         clear_stack();
-        poll_for(4000);
+        poll_for((long)(stress_mix(n) % 8000));
     }
 }
 
