@@ -148,13 +148,13 @@ static int send_now(tri_chan *c, const void *value)
 {
     os_mutex_lock(&c->lock);
     if (TRI_UNLIKELY(c->closed)) {
-        os_mutex_unlock(&c->lock);
+        os_mutex_unlock_fast(&c->lock);
         return -EPIPE;
     }
     sched_waiter *w = dequeue(&c->receivers);
     if (w) {
         hand_to_receiver(c, w, value);
-        os_mutex_unlock(&c->lock);
+        os_mutex_unlock_fast(&c->lock);
         sched_waiter_wake(w);
         return 0;
     }
@@ -163,7 +163,7 @@ static int send_now(tri_chan *c, const void *value)
         return -EAGAIN;
     sched_value_store(c, slot_at(c, n), value);
     set_count(c, n + 1);
-    os_mutex_unlock(&c->lock);
+    os_mutex_unlock_fast(&c->lock);
     return 0;
 }
 
@@ -263,13 +263,13 @@ static int receive_now(tri_chan *c, void *value)
     } else if ((w = dequeue(&c->senders))) {
         take_from_sender(c, w, value);
     } else if (c->closed) {
-        os_mutex_unlock(&c->lock);
+        os_mutex_unlock_fast(&c->lock);
         sched_value_clear(c, value);
         return 0;
     } else {
         return -EAGAIN;
     }
-    os_mutex_unlock(&c->lock);
+    os_mutex_unlock_fast(&c->lock);
     if (w)
         sched_waiter_wake(w);
     return 1;

@@ -13,6 +13,7 @@
  * At most half as many Ms spin as there are busy Ps: thieves beyond that only meet each other.
  */
 #include "os/clock.h"
+#include "os/fence.h"
 #include "runtime/sched.h"
 
 #define STEAL_ROUNDS 4
@@ -126,6 +127,8 @@ static bool give_up(sched_m *m)
     if (!m->spinning)
         return false;
     stop_spinning(m);
+    /* Pairs with the one in sched_global_put(). */
+    os_fence(memory_order_seq_cst);
     if (!work_anywhere(s))
         return false;
     os_mutex_lock(&s->lock);

@@ -17,8 +17,8 @@
  *       queue the coroutine             leave the spinning state  (seq_cst)
  *       look for idle Ps, spinners      look through all queues once more
  *
- * With a full fence between its two lines the submitter is seen by the M, or sees that nobody spins.
- * Submitters to the global queue have one: the lock, which the M takes as well. Submitters to their
+ * With a full fence between the two lines of each, the submitter is seen by the M, or sees that nobody
+ * spins. Submitters to the global queue have one, in sched_global_put(). Submitters to their
  * own P's queue have none, on purpose: a missed wake-up leaves the coroutine where its own P runs
  * it; what is lost is parallelism, until the monitor's next look at queues beside idle Ps. That
  * fence would cost as much as the rest of the wake-up.

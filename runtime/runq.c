@@ -16,6 +16,7 @@
  *
  * Invariant: a RUNNABLE coroutine is in exactly one queue, once.
  */
+#include "os/fence.h"
 #include "runtime/sched.h"
 
 uint32_t sched_ring_length(const sched_p *p)
@@ -193,6 +194,8 @@ void sched_global_put(sched *s, sched_g *first, sched_g *last, uint32_t n)
     os_mutex_lock(&s->lock);
     sched_global_put_locked(s, first, last, n);
     os_mutex_unlock(&s->lock);
+    /* Pairs with the one in give_up(): see the essay in idle.c. */
+    os_fence(memory_order_seq_cst);
 }
 
 static sched_g *global_pop(sched *s)

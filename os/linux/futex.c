@@ -10,6 +10,12 @@
 // while it is 2; whoever gets the lock that way leaves it at 2, since others may be asleep. An unlocker
 // exchanges 0 into the word and, if it was 2, wakes one. So a sleeper always finds the word at 2 with a
 // holder that will see the 2. The cost is a wake-up too many, never one too few.
+//
+// But os_mutex_unlock_fast() loads the word and stores 0. Nobody gets the lock between the two, for it is held;
+// what may come between is a waiter's 2, which is then gone. The waiter falls asleep only if it finds its 2 still
+// there, some hundred instructions later: so it sleeps unseen only if the unlocker stood still between its two, and
+// nobody lets go of the lock the slow way afterwards. Therefore nobody sleeps without end: 0.1 ms at first, and longer
+// each time, for then the lock is most likely held.
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -30,6 +36,7 @@
 // holder in the middle of its work. With a look per pause, a value through a buffered channel that two processors
 // contend for took 89 ns instead of 28.
 enum { PAUSES_LEAST = 16, PAUSES_MOST = 128 };
+enum { SLEEP_LEAST = 100000, SLEEP_MOST = 50000000 }; // ns
 
 int(os_futex_wait)(_Atomic uint32_t *w, uint32_t expected, int64_t timeout_ns)
 {
@@ -66,12 +73,15 @@ __attribute__((noinline, cold)) void os_mutex_lock_slow(os_mutex *m)
         if (seen == 2)
             break;
     }
+    struct timespec t = {.tv_nsec = SLEEP_LEAST};
     // Acquire pairs with the release in os_mutex_unlock.
     while (atomic_exchange_explicit(&m->word, 2, memory_order_acquire) != 0) {
         int saved = errno;
         if (!os_fault_here("futex.lock"))
-            syscall(SYS_futex, &m->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+            syscall(SYS_futex, &m->word, FUTEX_WAIT_PRIVATE, 2, &t, NULL, 0);
         errno = saved;
+        if (t.tv_nsec < SLEEP_MOST)
+            t.tv_nsec *= 2;
     }
 }
 

@@ -96,8 +96,10 @@ static uint64_t protected, mirror;
 
 enum { LOCKERS = 8, LOCKS = 50000 };
 
+/* Half of them let go of it the fast way. */
 static void add_under_lock(void *arg)
 {
+    void (*unlock)(os_mutex *) = (intptr_t)arg % 2 ? os_mutex_unlock : os_mutex_unlock_fast;
     for (int i = 0; i < LOCKS; i++) {
         os_mutex_lock(&lock);
         cr_assert_eq(protected, mirror);
@@ -106,7 +108,7 @@ static void add_under_lock(void *arg)
         if (i % 1000 == (int)(intptr_t)arg)
             os_yield();
         mirror++;
-        os_mutex_unlock(&lock);
+        unlock(&lock);
     }
 }
 
@@ -144,6 +146,33 @@ Test(os_mutex, a_waiter_sleeps_and_is_woken)
     cr_assert_lt(atomic_load(&used), 100 * MS, "the waiter spun instead of sleeping");
     cr_assert_not(os_mutex_is_held(&lock));
     cr_assert(os_mutex_trylock(&lock));
+}
+
+Test(os_mutex, one_let_go_of_the_fast_way_wakes_a_sleeper)
+{
+    _Atomic int64_t used = -1;
+    os_thread t;
+    os_mutex_lock(&lock);
+    cr_assert_eq(os_thread_start(&t, lock_and_note, (void *)&used, NULL, 0), 0);
+    os_sleep_ns(20 * MS);
+    cr_assert_eq(atomic_load(&lock.word), 2);
+    os_mutex_unlock_fast(&lock);
+    os_thread_join(&t);
+    cr_assert_geq(atomic_load(&used), 0);
+    cr_assert_not(os_mutex_is_held(&lock));
+}
+
+Test(os_mutex, a_sleeper_that_was_overlooked_wakes_by_itself, .timeout = 60)
+{
+    _Atomic int64_t used = -1;
+    os_thread t;
+    os_mutex_lock(&lock);
+    cr_assert_eq(os_thread_start(&t, lock_and_note, (void *)&used, NULL, 0), 0);
+    os_sleep_ns(20 * MS);
+    cr_assert_eq(atomic_load(&lock.word), 2);
+    atomic_store(&lock.word, 0); // as by an unlocker that had seen 1
+    os_thread_join(&t);
+    cr_assert_geq(atomic_load(&used), 0);
 }
 
 // --- threads ---
