@@ -13,9 +13,9 @@
 //
 // But os_mutex_unlock_fast() loads the word and stores 0. Nobody gets the lock between the two, for it is held;
 // what may come between is a waiter's 2, which is then gone. The waiter falls asleep only if it finds its 2 still
-// there, some hundred instructions later: so it sleeps unseen only if the unlocker stood still between its two, and
-// nobody lets go of the lock the slow way afterwards. Therefore nobody sleeps without end: 0.1 ms at first, and longer
-// each time, for then the lock is most likely held.
+// there, some hundred instructions later: so it sleeps unseen only if the unlocker stood still between its two.
+// Therefore nobody sleeps without end: 0.1 ms, and longer each time that this passes without a wake-up, for then its 2
+// most likely stood there all the time, and whoever lets go sees it.
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -77,11 +77,11 @@ __attribute__((noinline, cold)) void os_mutex_lock_slow(os_mutex *m)
     // Acquire pairs with the release in os_mutex_unlock.
     while (atomic_exchange_explicit(&m->word, 2, memory_order_acquire) != 0) {
         int saved = errno;
-        if (!os_fault_here("futex.lock"))
-            syscall(SYS_futex, &m->word, FUTEX_WAIT_PRIVATE, 2, &t, NULL, 0);
+        bool long_held = !os_fault_here("futex.lock") &&
+                         syscall(SYS_futex, &m->word, FUTEX_WAIT_PRIVATE, 2, &t, NULL, 0) != 0 &&
+                         errno == ETIMEDOUT;
         errno = saved;
-        if (t.tv_nsec < SLEEP_MOST)
-            t.tv_nsec *= 2;
+        t.tv_nsec = !long_held ? SLEEP_LEAST : t.tv_nsec < SLEEP_MOST ? t.tv_nsec * 2 : SLEEP_MOST;
     }
 }
 
