@@ -72,7 +72,7 @@ static int make_markers(struct gc *gc)
             free_markers(gc);
             return err;
         }
-        gc->markers[gc->nmarkers]->guest = gc->nmarkers > gc->nworkers;
+        gc->markers[gc->nmarkers]->number = gc->nmarkers;
         gc->markers[gc->nmarkers]->reserve = gc->nmarkers > gc->nworkers - gc->nreserve;
         gc->nmarkers++;
     }

@@ -189,9 +189,12 @@ typedef struct gc_hooks {
 /* Kept by reference. May come while the collector runs. */
 void gc_set_hooks(tri_heap *h, const gc_hooks *hooks);
 
-/* Idle threads may mark: does up to about `ns` of mark work. False: there was none. Not a mutator's
- * business: m need not be attached to a stack. Safepoint. */
-bool gc_help_mark(tri_heap *h, gc_mutator *m, int64_t ns);
+/* A moment's answer. */
+bool gc_mark_wants_help(tri_heap *h);
+/* Idle threads may mark: until there is nothing to mark or disturbed(arg), asked before each span, says that
+ * there is something else to do. False: nothing was marked. Not a mutator's business: m need not be attached to
+ * a stack. Safepoint. */
+bool gc_help_mark(tri_heap *h, gc_mutator *m, bool (*disturbed)(void *), void *arg);
 
 /* ---- collections ------------------------------------------------------------------------------- */
 

@@ -35,10 +35,20 @@
 /* Of a large object, at once. */
 #ifdef TRI_TORTURE
 #define PIECE       ((size_t)512)
-#define GUEST_PIECE ((size_t)64)
+#define BRIEF_PIECE ((size_t)64)
 #else
 #define PIECE       ((size_t)128 << 10)
-#define GUEST_PIECE ((size_t)4 << 10)
+#define BRIEF_PIECE ((size_t)4 << 10)
+#endif
+
+/* Spans that a marker without work takes from another at once. */
+#define STEAL_MOST 256u
+
+/* Spans in a ring that make it worth to wake an idle thread. */
+#ifdef TRI_TORTURE
+#define IDLE_SPANS 1
+#else
+#define IDLE_SPANS 64
 #endif
 
 /* ---- markers -------------------------------------------------------------------------------------- */
@@ -99,10 +109,12 @@ static heap_span *ring_take(gc_marker *w)
     }
 }
 
-static bool ring_empty(gc_marker *w)
+/* A moment's number. */
+static uint32_t ring_length(const gc_marker *w)
 {
-    return atomic_load_explicit(&w->tail, memory_order_acquire) ==
-           atomic_load_explicit(&w->head, memory_order_acquire);
+    uint32_t head = atomic_load_explicit(&w->head, memory_order_acquire);
+    uint32_t n = atomic_load_explicit(&w->tail, memory_order_acquire) - head;
+    return n < GC_RING ? n : GC_RING;
 }
 
 /* Everything that mutators queued. */
@@ -123,27 +135,46 @@ static bool take_grey(gc_marker *w)
     return any;
 }
 
+/* Moves half of what victim's ring holds, at most STEAL_MOST, to w's, which is empty, by one
+ * compare-and-swap: the entries that were read are the ones taken if head has not moved, since the
+ * owner overwrites none before. */
+static bool ring_steal(gc_marker *w, gc_marker *victim)
+{
+    uint32_t own = atomic_load_explicit(&w->tail, memory_order_relaxed);
+    uint32_t head = atomic_load_explicit(&victim->head, memory_order_acquire);
+    for (;;) {
+        uint32_t n = atomic_load_explicit(&victim->tail, memory_order_acquire) - head;
+        if (n == 0 || n > GC_RING)
+            return false; /* > GC_RING: head was read too long ago */
+        n -= n / 2;
+        n = n < STEAL_MOST ? n : STEAL_MOST;
+        for (uint32_t i = 0; i < n; i++) {
+            heap_span *s =
+                atomic_load_explicit(&victim->ring[(head + i) % GC_RING], memory_order_relaxed);
+            atomic_store_explicit(&w->ring[(own + i) % GC_RING], s, memory_order_relaxed);
+        }
+        /* As in ring_take(). */
+        if (atomic_compare_exchange_weak_explicit(&victim->head, &head, head + n,
+                                                  memory_order_acq_rel, memory_order_acquire)) {
+            atomic_store_explicit(&w->tail, own + n, memory_order_release); /* pairs with takers */
+            return true;
+        }
+    }
+}
+
+/* From the neighbours first: thieves that all began with the same ring would meet at its head. */
 static heap_span *steal(gc_marker *w)
 {
     struct gc *gc = w->gc;
-    for (unsigned i = 0; i < gc->nmarkers; i++) {
-        gc_marker *victim = gc->markers[i];
-        if (victim == w)
-            continue;
-        uint32_t n = (atomic_load_explicit(&victim->tail, memory_order_acquire) -
-                      atomic_load_explicit(&victim->head, memory_order_acquire));
-        heap_span *s = n <= GC_RING ? ring_take(victim) : NULL;
-        if (!s)
-            continue;
-        if (w->guest)
+    for (unsigned i = 1; i < gc->nmarkers; i++) {
+        gc_marker *victim = gc->markers[(w->number + i) % gc->nmarkers];
+        heap_span *s = NULL;
+        if (w->brief)
+            s = ring_take(victim);
+        else if (ring_steal(w, victim))
+            s = ring_take(w);
+        if (s)
             return s;
-        for (n /= 2; n > 0; n--) {
-            heap_span *more = ring_take(victim);
-            if (!more)
-                break;
-            ring_push(w, more);
-        }
-        return s;
     }
     return NULL;
 }
@@ -158,27 +189,32 @@ static void prefetch_objects(const heap_span *s, uint32_t word)
         __builtin_prefetch((void *)(first + (uintptr_t)__builtin_ctzll(todo) * s->size));
 }
 
-/* The spans that come next, and their bitmaps. */
+/* The spans that come next, and their bitmaps. What lies behind tail is older than this cycle: such a span
+ * may have become another. */
 static void prefetch_ring(gc_marker *w)
 {
     uint32_t head = atomic_load_explicit(&w->head, memory_order_relaxed);
-    heap_span *next = atomic_load_explicit(&w->ring[head % GC_RING], memory_order_relaxed);
-    heap_span *near = atomic_load_explicit(&w->ring[(head + 2) % GC_RING], memory_order_relaxed);
-    heap_span *far = atomic_load_explicit(&w->ring[(head + 6) % GC_RING], memory_order_relaxed);
-    __builtin_prefetch(far); /* whatever an entry holds: structures are never unmapped */
-    if (near)
+    uint32_t n = atomic_load_explicit(&w->tail, memory_order_relaxed) - head;
+    if (n > GC_RING) /* a thief's head is ahead of the tail that was read */
+        return;
+    if (n > 6)
+        __builtin_prefetch(
+            atomic_load_explicit(&w->ring[(head + 6) % GC_RING], memory_order_relaxed));
+    if (n > 2) {
+        const heap_span *near =
+            atomic_load_explicit(&w->ring[(head + 2) % GC_RING], memory_order_relaxed);
         __builtin_prefetch(near->bits);
-    if (next)
-        prefetch_objects(next, 0);
+    }
+    if (n > 0)
+        prefetch_objects(atomic_load_explicit(&w->ring[head % GC_RING], memory_order_relaxed), 0);
 }
 
 static heap_span *next_span(gc_marker *w)
 {
     heap_span *s = ring_take(w);
     prefetch_ring(w);
-    /* A guest stays for microseconds: it takes one span at a time, and no chain that it would have to
-     * put back. */
-    if (!s && !w->guest && take_grey(w))
+    /* Who stays for microseconds takes one span at a time, and no chain of which most would be left. */
+    if (!s && !w->brief && take_grey(w))
         s = ring_take(w);
     return s ? s : steal(w);
 }
@@ -194,7 +230,7 @@ static heap_span *next_span(gc_marker *w)
 #ifdef TRI_TORTURE
 #define FLUSH_AT BLOCK
 #else
-#define FLUSH_AT 1024 /* candidates; guests, who have microseconds, mark them as they come */
+#define FLUSH_AT 1024 /* candidates; who has microseconds marks them as they come */
 #endif
 #define KERNEL_MAX (64 * 64 + 8) /* words that one call of gc_scan_kernel.objects may write */
 _Static_assert(FLUSH_AT + KERNEL_MAX <= GC_FOUND, "no room for what a kernel may find");
@@ -440,7 +476,7 @@ static void scan_large(gc_marker *w, heap_span *s)
     const heap_layout *l = s->layout;
     if (__atomic_load_n(heap_scan_at(s, 0), __ATOMIC_RELAXED) & 1 || !heap_is_marked(s, 0))
         return;
-    size_t most = w->guest ? GUEST_PIECE : PIECE, piece = most;
+    size_t most = w->brief ? BRIEF_PIECE : PIECE, piece = most;
     if (l->array && l->size > 8)
         piece = l->size > most ? l->size : most / l->size * l->size;
     if (!l->array && l->kind != TRI_KIND_WORDS && l->kind != TRI_KIND_POINTERS)
@@ -457,7 +493,6 @@ static void scan_large(gc_marker *w, heap_span *s)
     scan_range(w, s->base + at, bytes, l);
 }
 
-/* A guest is a mutator that would rather do something else. */
 static bool out_of_time(const gc_marker *w)
 {
     return w->deadline && os_now() >= w->deadline;
@@ -520,7 +555,7 @@ static bool scan_words(gc_marker *w, heap_span *s)
         if (i + 1 < s->nwords)
             prefetch_objects(s, i + 1);
         scan_slots(w, s, i, todo);
-        if (w->guest)
+        if (w->brief)
             flush(w);
         if (out_of_time(w)) {
             requeue(w, s);
@@ -541,7 +576,7 @@ static void scan_span(gc_marker *w, heap_span *s)
     OS_DELAY("mark.scan");
     if (s->large) {
         scan_large(w, s);
-        if (w->guest)
+        if (w->brief)
             flush(w);
         return;
     }
@@ -562,7 +597,7 @@ static void scan_span(gc_marker *w, heap_span *s)
 static void take_blocks(gc_marker *w)
 {
     tri_heap *h = w->gc->heap;
-    if (w->guest || !barrier_blocks_wait(h))
+    if (w->brief || !barrier_blocks_wait(h))
         return;
     barrier_note_work(h); /* as for a span, before anything is read */
     for (barrier_block *b = barrier_take_blocks(h); b; b = barrier_give_back(h, b))
@@ -595,31 +630,42 @@ bool gc_mark_work_left(struct gc *gc)
     if (atomic_load_explicit(&gc->heap->grey, memory_order_seq_cst))
         return true;
     for (unsigned i = 0; i < gc->nmarkers; i++)
-        if (!ring_empty(gc->markers[i]))
+        if (ring_length(gc->markers[i]))
             return true;
     return false;
 }
 
 /* A kernel that looks at slices with its tick alone lets a mutator wait up to 4 ms for the processor that a
- * marker was woken on. So the collector's threads ask it to look. */
-void gc_make_way(void)
+ * marker was woken on. So the collector's threads ask it to look. True: a slice is over. */
+bool gc_make_way(void)
 {
     static _Thread_local int64_t since;
     int64_t now = os_now();
     if (now - since < GC_SLICE_NS)
-        return;
+        return false;
     os_yield();
     since = os_now();
+    return true;
 }
 
-/* A marker that is not counted in `active` has an empty ring and holds no span. So when the collector
- * finds itself the only active one and then no queue with work, there is none: whoever could still
- * add some is a mutator, and that is what the termination round is for. */
+/* Idle threads that came when there was little to mark have gone to sleep; others have become idle. */
+static void wake_idle(gc_marker *w)
+{
+    const gc_hooks *hooks = gc_hooks_of(w->gc);
+    if (ring_length(w) >= IDLE_SPANS && hooks->wake_idle)
+        hooks->wake_idle(w->gc->heap);
+}
+
+/* A marker that is not counted in `active` holds no span and no candidates; what a guest left in its ring
+ * counts as work like any queue's. So when the collector finds itself the only active one and then no
+ * queue with work, there is none: whoever could still add some is a mutator, and that is what the
+ * termination round is for. */
 void gc_mark_all(struct gc *gc, gc_marker *w)
 {
     for (;;) {
         while (gc_mark_some(w, 64))
-            gc_make_way();
+            if (gc_make_way())
+                wake_idle(w);
         if (atomic_load_explicit(&gc->active, memory_order_seq_cst) > 1) {
             os_yield();
             continue;
@@ -694,14 +740,7 @@ void gc_marker_thread(void *marker)
     }
 }
 
-/* ---- guests: mutators and idle threads that mark for a moment --------------------------------------- */
-
-/* A guest's ring is empty whenever it is not active. */
-static void flush_ring(gc_marker *w)
-{
-    for (heap_span *s; (s = ring_take(w));)
-        heap_grey_push(w->gc->heap, s);
-}
+/* ---- guests: mutators that mark for a moment, idle threads for longer ------------------------------- */
 
 static gc_marker *borrow(struct gc *gc)
 {
@@ -716,12 +755,18 @@ static gc_marker *borrow(struct gc *gc)
     return NULL;
 }
 
-static bool mark_as_guest(struct gc *gc, int64_t until)
+static void give_back(gc_marker *w)
+{
+    atomic_store_explicit(&w->taken, false, memory_order_release);
+}
+
+static bool mark_briefly(struct gc *gc, int64_t until)
 {
     gc_marker *w = borrow(gc);
     if (!w)
         return false;
     bool any = false;
+    w->brief = true;
     w->deadline = until;
     if (enter(gc)) {
         while (gc_mark_some(w, 1)) {
@@ -730,20 +775,41 @@ static bool mark_as_guest(struct gc *gc, int64_t until)
                 break;
         }
         flush(w);
-        flush_ring(w);
         leave(gc);
     }
-    atomic_store_explicit(&w->taken, false, memory_order_release);
+    give_back(w);
     return any;
 }
 
-bool gc_help_mark(tri_heap *h, gc_mutator *m, int64_t ns)
+static bool mark_until(struct gc *gc, bool (*disturbed)(void *), void *arg)
+{
+    gc_marker *w = borrow(gc);
+    if (!w)
+        return false;
+    bool any = false;
+    w->brief = false;
+    w->deadline = 0;
+    if (enter(gc)) {
+        while (!disturbed(arg) && gc_mark_some(w, 1))
+            any = true;
+        flush(w);
+        leave(gc);
+    }
+    give_back(w);
+    return any;
+}
+
+bool gc_mark_wants_help(tri_heap *h)
 {
     struct gc *gc = gc_of(h);
-    if (!atomic_load_explicit(&gc->marking, memory_order_relaxed))
-        return false;
+    return atomic_load_explicit(&gc->marking, memory_order_relaxed) && gc_mark_work_left(gc);
+}
+
+bool gc_help_mark(tri_heap *h, gc_mutator *m, bool (*disturbed)(void *), void *arg)
+{
+    struct gc *gc = gc_of(h);
     int64_t cpu = os_cpu_thread();
-    bool any = mark_as_guest(gc, os_now() + ns);
+    bool any = mark_until(gc, disturbed, arg);
     atomic_fetch_add_explicit(&gc->cpu_idle, os_cpu_thread() - cpu, memory_order_relaxed);
     gc_poll(m);
     return any;
@@ -771,7 +837,7 @@ void gc_mark_assist(gc_mutator *m)
     }
     if (m->assist_spent >= ASSIST_MAX * 3 / 4)
         return;
-    if (!mark_as_guest(gc, start + ASSIST_MAX / 2 - m->assist_spent / 2))
+    if (!mark_briefly(gc, start + ASSIST_MAX / 2 - m->assist_spent / 2))
         return;
     int64_t end = os_now();
     m->assist_spent += end - start;

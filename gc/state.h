@@ -61,9 +61,10 @@ typedef struct gc_marker {
     uintptr_t *found; /* candidates that are still to be marked */
     size_t nfound;
     _Atomic bool taken;    /* a guest works with it */
-    int64_t deadline;      /* a guest's, os_now() nanoseconds; 0: none */
-    bool guest;            /* for mutators and idle threads, not a thread of its own */
+    int64_t deadline;      /* a brief guest's, os_now() nanoseconds; 0: none */
+    bool brief;            /* a mutator that would rather do something else has it */
     bool reserve;          /* marks only while gc->behind */
+    unsigned number;       /* index in gc->markers */
     uint64_t marked_bytes; /* by this marker in this cycle, not counting what was born black */
     struct gc_marker *next;
 } gc_marker;
@@ -221,7 +222,7 @@ void gc_marker_thread(void *marker);
 void gc_wake_markers(struct gc *gc);
 void gc_own_thread_begin(void);
 /* On those threads, now and then: leaves the processor to whoever waits for it. */
-void gc_make_way(void);
+bool gc_make_way(void);
 bool gc_is_own_thread(void); /* of some heap's collector */
 
 /* root.c */

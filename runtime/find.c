@@ -5,10 +5,11 @@
  * global queue; the queues of others, in random order, half of what is there; marking, if the
  * collector has work to give away. Then the P is given up and the M sleeps (idle.c has the rules).
  *
- * Marking is for processors that have nothing else to do. A P counts as one, but each coroutine that was
- * demoted runs without a P: so many idle Ps have no processor behind them. They helped once: beside two
- * workers of which one was always demoted, since a third woke each millisecond, the helper took a third
- * of both processors for as long as the collector marked.
+ * Marking is for processors that have nothing else to do. Who marks does not spin, has woken another
+ * if there was more to mark, and looks between two spans whether it is needed. A P counts as a processor,
+ * but each coroutine that was demoted runs without a P: so many idle Ps have no processor behind them.
+ * They helped once: beside two workers of which one was always demoted, since a third woke each
+ * millisecond, the helper took a third of both processors for as long as the collector marked.
  *
  * At most half as many Ms spin as there are busy Ps: thieves beyond that only meet each other.
  */
@@ -17,7 +18,7 @@
 #include "runtime/sched.h"
 
 #define STEAL_ROUNDS 4
-#define HELP_NS      50000
+#define HELP_LOOK_NS 50000
 
 static sched_g *from_global(sched *s, sched_p *p)
 {
@@ -187,6 +188,41 @@ static bool processor_is_idle(const sched *s)
            atomic_load_explicit(&s->nidle, memory_order_relaxed);
 }
 
+typedef struct helper {
+    sched_m *m;
+    int64_t look_at; /* os_now(); when to look at what costs cache misses */
+} helper;
+
+static bool is_needed(void *arg)
+{
+    helper *h = arg;
+    const sched *s = h->m->sched;
+    if (gc_polled(h->m->mu) || atomic_load_explicit(&s->nglobal, memory_order_relaxed) ||
+        stopping(h->m))
+        return true;
+    int64_t now = os_now();
+    if (now < h->look_at)
+        return false;
+    h->look_at = now + HELP_LOOK_NS;
+    return work_anywhere(s) ||
+           atomic_load_explicit(&h->m->p->timers.next, memory_order_relaxed) <= now;
+}
+
+/* True: look for coroutines again. */
+static bool help_collector(sched_m *m)
+{
+    sched *s = m->sched;
+    if (!processor_is_idle(s) || !gc_mark_wants_help(s->heap))
+        return false;
+    /* The next idle M, as if a coroutine had been found. */
+    bool spinning = m->spinning;
+    if (spinning && stop_spinning(m) == 0)
+        sched_wake(s);
+    os_fence(memory_order_seq_cst); /* as in give_up(), before the look of is_needed() */
+    helper h = {m, 0};
+    return gc_help_mark(s->heap, m->mu, is_needed, &h) || (spinning && work_anywhere(s));
+}
+
 sched_g *sched_find(sched_m *m)
 {
     for (;;) {
@@ -211,7 +247,7 @@ sched_g *sched_find(sched_m *m)
         }
         if (TRI_UNLIKELY(m->sched->forked))
             sched_fork_nothing_to_run();
-        if (processor_is_idle(m->sched) && gc_help_mark(m->sched->heap, m->mu, HELP_NS))
+        if (help_collector(m))
             continue;
         give_up(m);
     }
