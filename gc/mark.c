@@ -593,13 +593,22 @@ static void scan_span(gc_marker *w, heap_span *s)
 }
 
 /* What mutators handed over. That is not progress in itself: a program that stores without pause always
- * has some, most of it marked already. */
+ * has some, most of it marked already.
+ *
+ * During a round it is the collector's, which waits for all to acknowledge and then shades it word by word. If other
+ * markers took it and made the round dirty, as one must that takes a span, no round would ever be clean beside
+ * such a program, once handshakes take longer than the markers sleep. OPEN is read by a marker that is counted in
+ * `active`: a round that begins while it has the words in hand finds it there, and is given up.
+ */
 static void take_blocks(gc_marker *w)
 {
     tri_heap *h = w->gc->heap;
     if (w->brief || !barrier_blocks_wait(h))
         return;
-    barrier_note_work(h); /* as for a span, before anything is read */
+    /* seq_cst: pairs with round_is_clean(), which writes term before it reads `active`. */
+    if (atomic_load_explicit(&h->term, memory_order_seq_cst) != TERM_OPEN)
+        return;
+    OS_DELAY("mark.blocks");
     for (barrier_block *b = barrier_take_blocks(h); b; b = barrier_give_back(h, b))
         for (uint32_t i = 0; i < b->count; i++)
             gc_mark_word(w, b->words[i]);

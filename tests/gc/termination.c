@@ -97,3 +97,30 @@ Test(termination, is_not_concluded_while_a_marker_is_active, .timeout = 60)
     cr_assert_eq(term_of(h), TERM_DONE);
     close_heap(h);
 }
+
+/* A program that stores without pause always has a block waiting. If whoever takes it made the round dirty,
+ * marking would never end beside such a program and a marker that looks often. */
+Test(termination, blocks_that_come_in_a_round_are_left_to_the_collector, .timeout = 60)
+{
+    tri_heap *h = open_polling();
+    struct gc *gc = h->gc;
+    gc_marker *w;
+    cr_assert_eq(gc_marker_new(gc, &w), 0);
+    struct node *marked = tri_make(node);
+    enter_round(h);
+    while (!barrier_blocks_wait(h)) {
+        barrier_push(gc_self(), (uintptr_t)marked);
+        barrier_yield_buffer(gc_self());
+    }
+    atomic_fetch_add(&gc->active, 1);
+    cr_assert_not(gc_mark_some(w, 1));
+    atomic_fetch_sub(&gc->active, 1);
+    cr_assert(barrier_blocks_wait(h));
+    cr_assert_eq(term_of(h), TERM_CLEAN);
+    tri_keep_alive(marked);
+    tri_poll();
+    finish_cycle(h, 1);
+    cr_assert_not(barrier_blocks_wait(h));
+    gc_marker_free(w);
+    close_heap(h);
+}
