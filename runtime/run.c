@@ -37,11 +37,12 @@ static unsigned hook_procs(tri_heap *h)
     return n;
 }
 
+/* Processors without a P need not be lent. */
 static void hook_mark_begin(tri_heap *h, unsigned threads)
 {
     os_mutex_lock(&hooks_lock);
-    if (h->sched)
-        sched_lend_begin(h->sched, threads);
+    if (h->sched && threads > h->sched->spare_cpus)
+        sched_lend_begin(h->sched, threads - h->sched->spare_cpus);
     os_mutex_unlock(&hooks_lock);
 }
 
@@ -199,6 +200,8 @@ static int new_sched(tri_heap *h, unsigned procs, sched **out)
         return -ENOMEM;
     s->heap = h;
     s->nprocs = procs;
+    unsigned cpus = (unsigned)os_cpu_count();
+    s->spare_cpus = cpus > procs ? cpus - procs : 0;
     s->stack_log2 = sched_stack_log2(h->options.stack_size ? h->options.stack_size : 65536);
     s->can_demote = os_membarrier_init() == 0;
     sched_shared_init(s);
