@@ -34,8 +34,8 @@ int os_futex_wake(_Atomic uint32_t *w, int n);
 
 // --- mutex ---
 
-// 0 free, 1 held, 2 held and somebody may be asleep. One word, no destructor, zero is a free mutex, not
-// recursive, not fair, not usable from signal handlers, not shared between processes.
+// Bits of OS_MUTEX_; futex.c says who sets them. One word, no destructor, zero is a free mutex, not recursive, not fair,
+// not usable from signal handlers, not shared between processes.
 typedef struct os_mutex {
     _Atomic uint32_t word;
 } os_mutex;
@@ -45,45 +45,56 @@ typedef struct os_mutex {
         0             \
     }
 
+#define OS_MUTEX_HELD   1u
+#define OS_MUTEX_ASLEEP 2u // somebody may be
+#define OS_MUTEX_AWAKE  4u // one waiter spins, or was woken and has not looked yet
+
 void os_mutex_lock_slow(os_mutex *m);
 void os_mutex_unlock_slow(os_mutex *m);
 
 static inline bool os_mutex_trylock(os_mutex *m)
 {
-    uint32_t was = 0;
+    uint32_t was = atomic_load_explicit(&m->word, memory_order_relaxed);
     // Acquire pairs with the release in os_mutex_unlock.
-    return atomic_compare_exchange_strong_explicit(&m->word, &was, 1, memory_order_acquire,
-                                                   memory_order_relaxed);
+    return !(was & OS_MUTEX_HELD) &&
+           atomic_compare_exchange_strong_explicit(&m->word, &was, was | OS_MUTEX_HELD,
+                                                   memory_order_acquire, memory_order_relaxed);
 }
 
 static inline void os_mutex_lock(os_mutex *m)
 {
-    if (__builtin_expect(!os_mutex_trylock(m), 0))
+    uint32_t was = 0;
+    // Acquire pairs as above.
+    if (__builtin_expect(!atomic_compare_exchange_strong_explicit(&m->word, &was, OS_MUTEX_HELD,
+                                                                  memory_order_acquire,
+                                                                  memory_order_relaxed),
+                         0))
         os_mutex_lock_slow(m);
 }
 
 static inline void os_mutex_unlock(os_mutex *m)
 {
-    // Release pairs with the acquire in os_mutex_trylock and os_mutex_lock_slow.
-    if (__builtin_expect(atomic_exchange_explicit(&m->word, 0, memory_order_release) == 2, 0))
+    // Release pairs with the acquire in os_mutex_lock, os_mutex_trylock and os_mutex_lock_slow.
+    uint32_t was = atomic_fetch_sub_explicit(&m->word, OS_MUTEX_HELD, memory_order_release);
+    if (__builtin_expect(was & OS_MUTEX_ASLEEP && !(was & OS_MUTEX_AWAKE), 0))
         os_mutex_unlock_slow(m);
 }
 
-// The same by a load and a store, for locks that are taken millions of times a second: the exchange is half of what
-// an uncontended lock costs. No full fence on any processor. A waiter that comes between the two is overlooked;
-// it looks again by itself within 0.1 ms.
+// The same by a load and a store where nobody waits, for locks that are taken millions of times a second: the exchange
+// is half of what an uncontended lock costs. No full fence on any processor. A waiter that comes between the two is
+// overlooked; it looks again by itself within 0.1 ms.
 static inline void os_mutex_unlock_fast(os_mutex *m)
 {
-    uint32_t was = atomic_load_explicit(&m->word, memory_order_relaxed);
-    atomic_store_explicit(&m->word, 0, memory_order_release); // pairs as in os_mutex_unlock
-    if (__builtin_expect(was == 2, 0))
-        os_mutex_unlock_slow(m);
+    if (__builtin_expect(atomic_load_explicit(&m->word, memory_order_relaxed) == OS_MUTEX_HELD, 1))
+        atomic_store_explicit(&m->word, 0, memory_order_release); // pairs as in os_mutex_unlock
+    else
+        os_mutex_unlock(m);
 }
 
 // For assertions: held by somebody, not necessarily by the caller.
 static inline bool os_mutex_is_held(const os_mutex *m)
 {
-    return atomic_load_explicit(&m->word, memory_order_relaxed) != 0;
+    return atomic_load_explicit(&m->word, memory_order_relaxed) & OS_MUTEX_HELD;
 }
 
 // --- threads ---

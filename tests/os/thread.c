@@ -138,7 +138,7 @@ Test(os_mutex, a_waiter_sleeps_and_is_woken)
     cr_assert_not(os_mutex_trylock(&lock));
     cr_assert_eq(os_thread_start(&t, lock_and_note, (void *)&used, NULL, 0), 0);
     os_sleep_ns(200 * MS);
-    cr_assert_eq(atomic_load(&lock.word), 2, "the waiter announced itself");
+    cr_assert_eq(atomic_load(&lock.word), OS_MUTEX_HELD | OS_MUTEX_ASLEEP);
     cr_assert_eq(atomic_load(&used), -1);
     os_mutex_unlock(&lock);
     os_thread_join(&t);
@@ -155,7 +155,7 @@ Test(os_mutex, one_let_go_of_the_fast_way_wakes_a_sleeper)
     os_mutex_lock(&lock);
     cr_assert_eq(os_thread_start(&t, lock_and_note, (void *)&used, NULL, 0), 0);
     os_sleep_ns(20 * MS);
-    cr_assert_eq(atomic_load(&lock.word), 2);
+    cr_assert_eq(atomic_load(&lock.word), OS_MUTEX_HELD | OS_MUTEX_ASLEEP);
     os_mutex_unlock_fast(&lock);
     os_thread_join(&t);
     cr_assert_geq(atomic_load(&used), 0);
@@ -169,10 +169,46 @@ Test(os_mutex, a_sleeper_that_was_overlooked_wakes_by_itself, .timeout = 60)
     os_mutex_lock(&lock);
     cr_assert_eq(os_thread_start(&t, lock_and_note, (void *)&used, NULL, 0), 0);
     os_sleep_ns(20 * MS);
-    cr_assert_eq(atomic_load(&lock.word), 2);
+    cr_assert_eq(atomic_load(&lock.word), OS_MUTEX_HELD | OS_MUTEX_ASLEEP);
     atomic_store(&lock.word, 0); // as by an unlocker that had seen 1
     os_thread_join(&t);
     cr_assert_geq(atomic_load(&used), 0);
+}
+
+/* One that wakes the first of three finds the others asleep, and nobody else wakes them. */
+Test(os_mutex, each_that_is_woken_wakes_the_next)
+{
+    enum { N = 3 };
+    _Atomic int64_t used[N];
+    os_thread t[N];
+    os_mutex_lock(&lock);
+    for (int i = 0; i < N; i++) {
+        atomic_store(&used[i], -1);
+        cr_assert_eq(os_thread_start(&t[i], lock_and_note, (void *)&used[i], NULL, 0), 0);
+    }
+    os_sleep_ns(400 * MS); /* longer and longer: the next look by itself is 0.1 s or more away */
+    int64_t begin = os_now();
+    os_mutex_unlock(&lock);
+    for (int i = 0; i < N; i++)
+        os_thread_join(&t[i]);
+    for (int i = 0; i < N; i++)
+        cr_assert_geq(atomic_load(&used[i]), 0);
+    cr_assert_lt(os_now() - begin, 5000 * (int64_t)MS);
+    cr_assert_not(os_mutex_is_held(&lock));
+}
+
+Test(os_mutex, a_waiter_that_never_looks_is_done_without, .timeout = 60)
+{
+    _Atomic int64_t used = -1;
+    os_thread t;
+    os_mutex_lock(&lock);
+    cr_assert_eq(os_thread_start(&t, lock_and_note, (void *)&used, NULL, 0), 0);
+    os_sleep_ns(20 * MS);
+    atomic_fetch_or(&lock.word, OS_MUTEX_AWAKE); /* as if a thread had it that fork() left behind */
+    os_mutex_unlock(&lock);
+    os_thread_join(&t);
+    cr_assert_geq(atomic_load(&used), 0);
+    cr_assert_eq(atomic_load(&lock.word) & OS_MUTEX_AWAKE, 0);
 }
 
 // --- threads ---
