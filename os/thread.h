@@ -47,9 +47,8 @@ typedef struct os_mutex {
 
 #define OS_MUTEX_HELD   1u
 #define OS_MUTEX_ASLEEP 2u // somebody may be
-#define OS_MUTEX_AWAKE  4u // one waiter spins, or was woken and has not looked yet
 
-void os_mutex_lock_slow(os_mutex *m);
+void os_mutex_lock_slow(os_mutex *m, uint32_t seen);
 void os_mutex_unlock_slow(os_mutex *m);
 
 static inline bool os_mutex_trylock(os_mutex *m)
@@ -69,14 +68,14 @@ static inline void os_mutex_lock(os_mutex *m)
                                                                   memory_order_acquire,
                                                                   memory_order_relaxed),
                          0))
-        os_mutex_lock_slow(m);
+        os_mutex_lock_slow(m, was);
 }
 
 static inline void os_mutex_unlock(os_mutex *m)
 {
     // Release pairs with the acquire in os_mutex_lock, os_mutex_trylock and os_mutex_lock_slow.
     uint32_t was = atomic_fetch_sub_explicit(&m->word, OS_MUTEX_HELD, memory_order_release);
-    if (__builtin_expect(was & OS_MUTEX_ASLEEP && !(was & OS_MUTEX_AWAKE), 0))
+    if (__builtin_expect(was & OS_MUTEX_ASLEEP, 0))
         os_mutex_unlock_slow(m);
 }
 

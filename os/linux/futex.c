@@ -3,21 +3,28 @@
 // The problem: the library's locks are held for tens of nanoseconds, thousands of objects carry one, and
 // a fork handler must be able to take and reset them all. pthread_mutex_t is 40 bytes, may allocate
 // nothing but needs a destructor on paper, and does not spin. A pure spin lock burns a time slice whenever
-// its holder is preempted. The futex mutex of three states (Drepper, "Futexes Are Tricky") lets everybody spin: what
-// the lock protects lies in its own cache line, and with eight waiters on sixteen processors a value through a
-// channel took 220 ns, five times what it takes without waiters.
+// its holder is preempted. The futex mutex of three states (Drepper, "Futexes Are Tricky") lets everybody spin: the
+// more look at the lock, the more often it changes processors, and what it protects with it. With eight threads on
+// sixteen processors a value through a channel took 220 ns, five times what it takes one thread.
 //
-// So one waiter at a time is AWAKE: it spins, and whoever lets go of the lock leaves the wake-up to it. The others sleep
-// at once, ASLEEP. (The idea is that of Go's lock_spinbit.go.) AWAKE is set by a waiter for itself, or by an unlocker for
-// the one that it wakes; it is cleared by that waiter, when it gets the lock or goes to sleep. An unlocker that finds
-// ASLEEP without AWAKE wakes one. Until the woken one runs, microseconds later, the lock is fast for those that are
-// still running, and no further wake-up is paid for.
+// So one waiter at a time spins for a lock, the others sleep at once, and whoever lets go of the lock leaves the
+// wake-up to the one that is awake (the idea is that of Go's lock_spinbit.go). Who that is stands not in the lock,
+// where it would take the line from the holder and the fast paths from everybody, but in a small table by the hash of
+// the address: `awake` is the lock for which somebody spins. A waiter enters its lock there, or an unlocker does for
+// the sleeper that it wakes; the waiter takes it out when it gets the lock or goes to sleep. Until a woken one
+// runs, microseconds later, the lock is fast for those that are still running. If another lock has the place, a waiter
+// spins, and an unlocker wakes, as if there were no table.
 //
-// Bits can get lost, and then a waiter sleeps although nobody will wake it: os_mutex_unlock_fast() loads the word and
-// stores 0, so a waiter's bits that came between the two are gone; an unlocker that woke nobody clears ASLEEP, perhaps
-// just after somebody fell asleep. Both want a thread that stands still between two neighbouring instructions, or
-// nearly so. Therefore nobody sleeps without end: 0.1 ms, and longer each time that this passes without a wake-up, for
-// then the bit most likely stood there all the time, and whoever lets go sees it.
+// Why nobody is forgotten. A waiter sets ASLEEP while the lock is held, and sleeps only if the word is still the
+// same. An unlocker that sees ASLEEP wakes one, unless one is awake. That one either gets the lock, and sees
+// ASLEEP when it lets go; or it leaves the table and then looks at the word once more, in the kernel, while the unlocker
+// let go of the lock before it looked at the table: one of them sees the other.
+//
+// The exceptions. os_mutex_unlock_fast() loads the word and stores 0, so an ASLEEP that came between the two is
+// gone; an unlocker that woke nobody clears ASLEEP, perhaps just after somebody fell asleep; a thread that fork()
+// left behind may stand in the table. The first two want a thread that stands still between two neighbouring instructions,
+// or nearly so. Therefore nobody sleeps without end: 0.1 ms, and longer each time that this passes without a wake-up,
+// for then ASLEEP most likely stood there all the time, and whoever lets go sees it.
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -36,11 +43,13 @@
 // A pause takes 10 to 50 ns by processor; 240 of them are 2 us or more. The first look comes late and the next ones
 // later still: each takes the line from the holder in the middle of its work. With a look per pause, a value through a
 // buffered channel that two processors contend for took 89 ns instead of 28.
-#ifndef SILENT
-#define SILENT 32
-#endif
-enum { PAUSES_LEAST = 16, PAUSES_SILENT = SILENT, PAUSES_MOST = 128 };
+enum { PAUSES_LEAST = 16, PAUSES_MOST = 128 };
 enum { SLEEP_LEAST = 100000, SLEEP_MOST = 50000000 }; // ns
+
+enum { PLACES_LOG2 = 6 };
+static struct {
+    _Atomic uintptr_t awake __attribute__((aligned(64))); // the address of a lock, or 0
+} places[1 << PLACES_LOG2];
 
 int(os_futex_wait)(_Atomic uint32_t *w, uint32_t expected, int64_t timeout_ns)
 {
@@ -65,6 +74,31 @@ int os_futex_wake(_Atomic uint32_t *w, int n)
     return r;
 }
 
+static _Atomic uintptr_t *place_of(const os_mutex *m)
+{
+    return &places[((uint64_t)(uintptr_t)m * 0x9e3779b97f4a7c15u) >> (64 - PLACES_LOG2)].awake;
+}
+
+static bool enter(_Atomic uintptr_t *place, const os_mutex *m)
+{
+    uintptr_t none = 0;
+    return atomic_compare_exchange_strong_explicit(place, &none, (uintptr_t)m, memory_order_relaxed,
+                                                   memory_order_relaxed);
+}
+
+static void leave(_Atomic uintptr_t *place, const os_mutex *m)
+{
+    uintptr_t own = (uintptr_t)m;
+    // seq_cst: comes before the look at the word, which is the kernel's; pairs with os_mutex_unlock_slow().
+    atomic_compare_exchange_strong_explicit(place, &own, 0, memory_order_seq_cst,
+                                            memory_order_relaxed);
+}
+
+static bool is_awake(_Atomic uintptr_t *place, const os_mutex *m)
+{
+    return atomic_load_explicit(place, memory_order_relaxed) == (uintptr_t)m;
+}
+
 // True: woken, or the time is over. False: the word was not `expected`. *timeout is for the next time.
 static bool sleep_on(os_mutex *m, uint32_t expected, struct timespec *timeout)
 {
@@ -81,58 +115,58 @@ static bool sleep_on(os_mutex *m, uint32_t expected, struct timespec *timeout)
     return err == 0 || err == ETIMEDOUT;
 }
 
-__attribute__((noinline, cold)) void os_mutex_lock_slow(os_mutex *m)
+__attribute__((noinline, cold)) void os_mutex_lock_slow(os_mutex *m, uint32_t seen)
 {
+    _Atomic uintptr_t *place = place_of(m);
     struct timespec timeout = {.tv_nsec = SLEEP_LEAST};
-    uint32_t own = 0; // AWAKE, if it is set for us
+    bool own = false; // the place
     int pauses = PAUSES_LEAST;
-    for (;;) {
-        uint32_t seen = atomic_load_explicit(&m->word, memory_order_relaxed);
+    for (;; seen = atomic_load_explicit(&m->word, memory_order_relaxed)) {
         if (!(seen & OS_MUTEX_HELD)) {
             // Acquire pairs with the release in os_mutex_unlock.
-            if (atomic_compare_exchange_weak_explicit(&m->word, &seen,
-                                                      (seen & ~own) | OS_MUTEX_HELD,
-                                                      memory_order_acquire, memory_order_relaxed))
-                return;
-            continue;
+            if (!atomic_compare_exchange_strong_explicit(&m->word, &seen, seen | OS_MUTEX_HELD,
+                                                         memory_order_acquire,
+                                                         memory_order_relaxed))
+                continue;
+            if (own)
+                leave(place, m);
+            return;
         }
-        bool spin = pauses <= PAUSES_MOST && (own || !(seen & OS_MUTEX_AWAKE));
-        if (spin && pauses <= PAUSES_SILENT) {
+        own = own || enter(place, m);
+        if (pauses <= PAUSES_MOST && (own || !is_awake(place, m))) {
             for (int i = 0; i < pauses; i++)
                 os_pause();
             pauses *= 2;
             continue;
         }
-        uint32_t next = spin ? seen | OS_MUTEX_AWAKE : (seen & ~own) | OS_MUTEX_ASLEEP;
-        if (next != seen && !atomic_compare_exchange_weak_explicit(
-                                &m->word, &seen, next, memory_order_relaxed, memory_order_relaxed))
+        if (own)
+            leave(place, m);
+        own = false;
+        if (!(seen & OS_MUTEX_ASLEEP) &&
+            !atomic_compare_exchange_strong_explicit(&m->word, &seen, seen | OS_MUTEX_ASLEEP,
+                                                     memory_order_relaxed, memory_order_relaxed))
             continue;
-        if (spin) {
-            own = OS_MUTEX_AWAKE;
-            for (int i = 0; i < pauses; i++)
-                os_pause();
-            pauses *= 2;
-            continue;
+        // For a sleeper that was woken its lock stands in the table. One that looks by itself takes over what
+        // may be nobody's: at worst one more spins.
+        if (sleep_on(m, seen | OS_MUTEX_ASLEEP, &timeout)) {
+            own = is_awake(place, m);
+            pauses = PAUSES_LEAST;
         }
-        // Who was woken has the bit. So has, for all it knows, who looks by itself: its owner may be a thread that
-        // fork() left behind. At worst one more spins.
-        own = sleep_on(m, next, &timeout) ? OS_MUTEX_AWAKE : 0;
-        pauses = PAUSES_LEAST;
     }
 }
 
 __attribute__((noinline, cold)) void os_mutex_unlock_slow(os_mutex *m)
 {
-    uint32_t seen = atomic_load_explicit(&m->word, memory_order_relaxed);
-    do {
-        // The new holder, or the waiter that is awake, will find the sleepers.
-        if (seen & (OS_MUTEX_HELD | OS_MUTEX_AWAKE) || !(seen & OS_MUTEX_ASLEEP))
-            return;
-    } while (!atomic_compare_exchange_weak_explicit(&m->word, &seen, seen | OS_MUTEX_AWAKE,
-                                                    memory_order_relaxed, memory_order_relaxed));
-    if (os_futex_wake(&m->word, 1) == 0)
-        atomic_fetch_and_explicit(&m->word, ~(OS_MUTEX_AWAKE | OS_MUTEX_ASLEEP),
-                                  memory_order_relaxed);
+    _Atomic uintptr_t *place = place_of(m);
+    os_fence(memory_order_seq_cst); // the lock was let go of before; pairs with leave()
+    if (is_awake(place, m))
+        return;
+    bool entered = enter(place, m);
+    if (os_futex_wake(&m->word, 1) != 0)
+        return;
+    if (entered)
+        leave(place, m);
+    atomic_fetch_and_explicit(&m->word, ~OS_MUTEX_ASLEEP, memory_order_relaxed);
 }
 
 #ifdef OS_FENCE_TSAN
