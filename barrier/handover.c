@@ -10,7 +10,8 @@
  * and the protocol holds for buffers of any length: what was pushed before its owner acknowledged a
  * round must be shaded before the round counts as clean, what was pushed later need not. So the
  * collector, when all have acknowledged, shades every block that waits, turning CLEAN into DIRTY if a
- * word was not marked yet, before it tries DONE. What waits then or comes later is discarded like
+ * word was not marked yet, before it tries DONE. Other markers take blocks only while no round runs
+ * (take_blocks() in gc/mark.c). What waits then or comes later is discarded like
  * the buffers, at DONE by whoever would hand over, and by the collector after the last
  * acknowledgement of H5.
  *

@@ -237,7 +237,7 @@ static void mark(struct gc *gc)
 #ifdef TRI_TORTURE
 #define SWEEP_PIECE 1
 #else
-#define SWEEP_PIECE 64 /* spans */
+#define SWEEP_PIECE 128 /* spans */
 #endif
 
 static void sweep(struct gc *gc)

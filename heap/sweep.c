@@ -206,10 +206,12 @@ static heap_span *next_unswept(tri_heap *h, uint32_t gen)
     }
 }
 
-#define SWEEP_BATCH 8
+#define SWEEP_BATCH 128
 
 /* Some at a time: their structures and bitmaps were last written by another processor, and are fetched side
- * by side. Returns how many. */
+ * by side. Last popped, first placed: what was used last comes out of a set first, and should be on top of the
+ * next one, where its class finds it while it is still in a cache. A small heap would otherwise go round the same
+ * memory in the same direction, and a cache that is smaller has always just dropped what comes next. Returns how many. */
 static size_t sweep_batch(tri_heap *h, uint32_t gen, size_t most, uint64_t *bytes)
 {
     heap_span *batch[SWEEP_BATCH];
@@ -220,7 +222,7 @@ static size_t sweep_batch(tri_heap *h, uint32_t gen, size_t most, uint64_t *byte
     }
     for (size_t i = 0; i < n; i++)
         __builtin_prefetch(batch[i]->bits, 1);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = n; i-- > 0;)
         *bytes += heap_sweep_popped(h, batch[i], gen, false);
     return n;
 }

@@ -35,6 +35,7 @@
  *   SPAWN        stacks are born with an argument, and die (PARK)
  *   ATTACH       the last mutator is a thread that is started with an argument, and detaches
  *   GUEST        a second marker
+ *   BLOCKS       a full buffer may be handed over, for markers to shade (FILL)
  *   EARLY        parked stacks, roots and the graph are marked from H1b on, as design allows
  *
  * Mutations (each is a macro M_...; the table in README.md lists them) break one rule each. */
@@ -98,6 +99,9 @@
 byte mem[OBJECTS + 1]; /* [0]: the root; [o]: the field of slot o */
 byte alloc, mark;
 byte queue;     /* slots in a marker's queue */
+#ifdef BLOCKS
+byte blocks;    /* words that mutators have handed over */
+#endif
 byte taken;     /* slots on their way from free to allocated */
 byte next;      /* mutators past H5: what they allocate belongs to the next generation */
 byte young;     /* slots in spans of the next generation */
@@ -302,6 +306,21 @@ inline choose_from(these, o)
     fi
 }
 
+#ifdef BLOCKS
+/* barrier_hand_over(), or discarding, by barrier_yield_buffer(). */
+inline hand_over()
+{
+    atomic {
+        flushed(me) ->
+        if
+        :: !over -> blocks = blocks | buffer
+        :: else
+        fi;
+        buffer = 0
+    }
+}
+#endif
+
 #ifdef FINE
 /* barrier_shade(), with each access as a step. Locked instructions wait for the store buffer. */
 inline shade(o)
@@ -346,12 +365,18 @@ inline push(o)
 #ifdef FILL
         :: buffer -> shade_all(buffer)
 #endif
+#ifdef BLOCKS
+        :: buffer -> hand_over()
+#endif
         fi;
         buffer = buffer | word(o);
 #ifdef FILL
         if
         :: true
         :: shade_all(buffer)
+#ifdef BLOCKS
+        :: hand_over()
+#endif
         fi
 #endif
     fi
@@ -390,6 +415,10 @@ inline push(o)
 #ifdef FILL
     :: o && buffer -> shade_all(buffer); buffer = buffer | word(o)
     :: atomic { o -> buffer = buffer | word(o) }; shade_all(buffer)
+#endif
+#ifdef BLOCKS
+    :: o && buffer -> hand_over(); buffer = buffer | word(o)
+    :: atomic { o -> buffer = buffer | word(o) }; hand_over()
 #endif
     fi
 }
@@ -1041,11 +1070,47 @@ inline scan_next()
 #endif
 }
 
+#ifdef BLOCKS
+#ifdef M_BLOCKS_TAKEN_IN_A_ROUND
+#define may_take_blocks true
+#else
+#define may_take_blocks (term == OPEN)
+#endif
+/* Looking at term and taking the blocks are two steps. */
+inline take_blocks()
+{
+    atomic { blocks && may_take_blocks -> skip };
+    atomic { todo = blocks; blocks = 0 };
+    mark_words(todo)
+}
+
+/* By the collector, when all have acknowledged a round: what is not marked yet makes it dirty. */
+inline shade_blocks()
+{
+#ifdef M_BLOCKS_NOT_SHADED
+    skip
+#else
+    atomic { todo = blocks; blocks = 0 };
+    atomic {
+        todo = todo & alloc & ~mark;
+        if
+        :: todo -> note_work(); mark = mark | todo; queue = queue | todo
+        :: else
+        fi;
+        todo = 0
+    }
+#endif
+}
+#endif
+
 inline mark_all()
 {
     do
     :: queue -> scan_next()
-    :: else -> break
+#ifdef BLOCKS
+    :: take_blocks()
+#endif
+    :: !queue -> break
     od
 }
 
@@ -1200,6 +1265,9 @@ marking_phase:
 #endif
 #endif
     handshake(ROUND);
+#ifdef BLOCKS
+    shade_blocks();
+#endif
 #ifdef M_ONE_ROUND
     atomic { term = OPEN };
     mark_all();
@@ -1238,6 +1306,9 @@ marking_phase:
     sweep_slot(3);
 #endif
     all_acked;
+#ifdef BLOCKS
+    blocks = 0; /* barrier_discard_blocks() */
+#endif
     /* All is swept: what was the next generation is the current one, and no stack counts as scanned. */
     atomic {
         young = 0;
@@ -1264,6 +1335,9 @@ proctype guest()
         :: marking ->
             do
             :: queue -> scan_next()
+#ifdef BLOCKS
+            :: take_blocks()
+#endif
             :: true -> break
             od
         :: else

@@ -26,6 +26,12 @@ holds -DFINE -DFILL -DOPS=2
 holds -DGUEST -DFINE -DFILL -DMUTATORS=1 -DOPS=3
 "$check" fails nobody_marked cycle -DGUEST -DFINE -DFILL -DMUTATORS=1 -DLOCALS=2 -DOPS=4 -DM_ACTIVE_NOT_CHECKED_BEFORE
 
+# Buffers that are handed over.
+holds -DFILL -DBLOCKS -DOPS=2
+fails -DFILL -DBLOCKS -DOPS=3 -DM_BLOCKS_NOT_SHADED
+holds -DGUEST -DFILL -DBLOCKS -DMUTATORS=1 -DOPS=3
+"$check" fails nobody_marked cycle -DGUEST -DFILL -DBLOCKS -DMUTATORS=1 -DOPS=3 -DM_BLOCKS_TAKEN_IN_A_ROUND
+
 # Reserved runs, two run tables, two bitmaps, initialising stores.
 holds -DRUNS -DSTALE -DINIT -DMAKE -DOPS=3
 fails -DRUNS -DOPS=4 -DM_NO_SWITCH

@@ -17,6 +17,7 @@ holds -DTSO=2 -DOPS=2
 holds -DPARK -DOPS=4
 holds -DATTACH -DOPS=4
 holds -DFINE -DFILL -DOPS=3
+holds -DGUEST -DFINE -DFILL -DBLOCKS -DMUTATORS=1 -DOPS=3
 holds -DOBJECTS=3 -DFIELDS=2 -DOPS=3
 
 "$check" fails nobody_marked cycle -DFINE -DFILL -DOPS=4 -DM_NO_NOTE_BEFORE
