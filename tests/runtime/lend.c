@@ -1,6 +1,7 @@
 /* Lending Ps to the collector: it gets them when it asks, gives them all back, and no coroutine is
  * left behind on a P that nobody runs. The scheduler is asked directly, without a collection. */
 #include "fixture.h"
+#include "gc/state.h"
 
 static sched *mine(void)
 {
@@ -50,6 +51,27 @@ static void lends_what_is_idle(void *arg)
 Test(lend, takes_idle_ps_at_once)
 {
     run_on(4, lends_what_is_idle, NULL);
+}
+
+static void lends_what_is_missing(void *arg)
+{
+    (void)arg;
+    sched *s = mine();
+    const gc_hooks *hooks = gc_hooks_of(gc_of(s->heap));
+    tri_sleep(20 * MS);
+    s->spare_cpus = 2;
+    hooks->mark_begin(s->heap, 2);
+    cr_assert_eq(lent(s), 0, "there are two processors without a P");
+    hooks->mark_end(s->heap);
+    hooks->mark_begin(s->heap, 3);
+    cr_assert_eq(lent(s), 1);
+    hooks->mark_end(s->heap);
+    cr_assert_eq(lent(s), 0);
+}
+
+Test(lend, takes_none_for_threads_that_have_a_processor)
+{
+    run_on(4, lends_what_is_missing, NULL);
 }
 
 static void lends_what_is_busy(void *arg)

@@ -221,6 +221,46 @@ Test(mutex, a_waiter_is_not_starved_by_others_that_lock_again_and_again, .timeou
     run_on(2, wait_beside_hogs, NULL);
 }
 
+static tri_mutex crowded = TRI_MUTEX_INIT;
+static int served;
+
+static void be_served(void *arg)
+{
+    (void)arg;
+    tri_mutex_lock(&crowded);
+    served++;
+    tri_mutex_unlock(&crowded);
+    tri_waitgroup_done(&wg);
+}
+
+/* On one P, so that nobody else runs, unless it is preempted. */
+static void unlock_twice(void *arg)
+{
+    (void)arg;
+    tri_mutex_lock(&crowded);
+    tri_waitgroup_add(&wg, 3);
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(tri_go(be_served, NULL), 0);
+    while (!crowded.last_ || crowded.first_ == crowded.last_ ||
+           ((sched_waiter *)crowded.first_)->next == crowded.last_)
+        tri_yield(); /* until all three wait */
+    void *second = ((sched_waiter *)crowded.first_)->next;
+    tri_mutex_unlock(&crowded);
+    for (int i = 0; i < 100; i++) {
+        tri_mutex_lock(&crowded);
+        tri_mutex_unlock(&crowded);
+    }
+    cr_assert(crowded.first_ == second || served, "the first has not tried yet: no other is woken");
+    tri_waitgroup_wait(&wg);
+    cr_assert_eq(served, 3);
+    cr_assert(tri_mutex_trylock(&crowded));
+}
+
+Test(mutex, wakes_one_waiter_at_a_time, .timeout = 60)
+{
+    run_on(1, unlock_twice, NULL);
+}
+
 Test(mutex, trylock_takes_a_free_one_and_leaves_a_held_one)
 {
     tri_mutex m = TRI_MUTEX_INIT;
