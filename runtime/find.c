@@ -6,10 +6,11 @@
  * collector has work to give away. Then the P is given up and the M sleeps (idle.c has the rules).
  *
  * Marking is for processors that have nothing else to do. Who marks does not spin, has woken another
- * if there was more to mark, and looks between two spans whether it is needed. A P counts as a processor,
- * but each coroutine that was demoted runs without a P: so many idle Ps have no processor behind them.
- * They helped once: beside two workers of which one was always demoted, since a third woke each
- * millisecond, the helper took a third of both processors for as long as the collector marked.
+ * if there was more to mark, and looks between two spans whether it is needed. There may be more Ps
+ * than processors, and each coroutine that was demoted runs without a P: so many idle Ps have no
+ * processor behind them. They helped once: beside two workers of which one was always demoted, since a
+ * third woke each millisecond, the helper took a third of both processors for as long as the collector
+ * marked.
  *
  * At most half as many Ms spin as there are busy Ps: thieves beyond that only meet each other.
  */
@@ -184,7 +185,8 @@ static bool stopping(const sched_m *m)
 /* The caller's P is not among the idle ones. */
 static bool processor_is_idle(const sched *s)
 {
-    return atomic_load_explicit(&s->ndemoted, memory_order_relaxed) <=
+    uint32_t without = s->nprocs > s->cpus ? s->nprocs - s->cpus : 0;
+    return without + atomic_load_explicit(&s->ndemoted, memory_order_relaxed) <=
            atomic_load_explicit(&s->nidle, memory_order_relaxed);
 }
 

@@ -283,7 +283,7 @@ struct sched {
     tri_heap *heap;
     sched_p *ps;
     uint32_t nprocs;
-    uint32_t spare_cpus; /* processors beyond nprocs */
+    uint32_t cpus;       /* processors, when it was started */
     uint32_t stack_log2; /* default stack size */
     bool owns_heap;      /* frees the heap with itself */
     bool can_demote;     /* the system has os_membarrier() */

@@ -3,9 +3,9 @@
  *
  * A collector thread beside a busy M on each processor is one thread too many. The kernel then takes
  * processors away from Ms in the middle of anything, for milliseconds: in a handshake, with the lock of
- * the page heap held, with the run queue of a P in hand. So for each marking thread for which there is no
- * processor without a P one P stands idle: its M moves what it had queued to where the others find it, and sleeps. What coroutines lose is
- * the same, and nobody is interrupted at a bad moment.
+ * the page heap held, with the run queue of a P in hand. So for each marking thread for which there is
+ * no processor without a P, one P stands idle: its M moves what it had queued to where the others find
+ * it, and sleeps. What coroutines lose is the same, and nobody is interrupted at a bad moment.
  *
  * The last P is never lent. An M gives its P when it next comes to the scheduler: it is asked like one
  * whose time slice is over. A coroutine that does not come keeps it, for the collector does not wait:

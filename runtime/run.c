@@ -37,12 +37,15 @@ static unsigned hook_procs(tri_heap *h)
     return n;
 }
 
-/* Processors without a P need not be lent. */
+/* There may be processors without a P. */
 static void hook_mark_begin(tri_heap *h, unsigned threads)
 {
     os_mutex_lock(&hooks_lock);
-    if (h->sched && threads > h->sched->spare_cpus)
-        sched_lend_begin(h->sched, threads - h->sched->spare_cpus);
+    sched *s = h->sched;
+    if (s && s->nprocs + threads > s->cpus) {
+        uint32_t missing = s->nprocs + threads - s->cpus;
+        sched_lend_begin(s, missing < threads ? missing : threads);
+    }
     os_mutex_unlock(&hooks_lock);
 }
 
@@ -200,8 +203,7 @@ static int new_sched(tri_heap *h, unsigned procs, sched **out)
         return -ENOMEM;
     s->heap = h;
     s->nprocs = procs;
-    unsigned cpus = (unsigned)os_cpu_count();
-    s->spare_cpus = cpus > procs ? cpus - procs : 0;
+    s->cpus = (uint32_t)os_cpu_count();
     s->stack_log2 = sched_stack_log2(h->options.stack_size ? h->options.stack_size : 65536);
     s->can_demote = os_membarrier_init() == 0;
     sched_shared_init(s);

@@ -59,7 +59,7 @@ static void lends_what_is_missing(void *arg)
     sched *s = mine();
     const gc_hooks *hooks = gc_hooks_of(gc_of(s->heap));
     tri_sleep(20 * MS);
-    s->spare_cpus = 2;
+    s->cpus = s->nprocs + 2;
     hooks->mark_begin(s->heap, 2);
     cr_assert_eq(lent(s), 0, "there are two processors without a P");
     hooks->mark_end(s->heap);
