@@ -120,7 +120,7 @@ static void weather(bool poll_only)
     for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
     STRESS_CHECK(stress_collect_end(collector) > 0, "no collection ran");
-    STRESS_CHECK(s.attached > 100, "hardly anybody came");
+    STRESS_CHECK(s.attached > 20, "hardly anybody came"); /* 150 with ThreadSanitizer */
     cr_assert_eq(tri_root_remove(s.heap, s.shared), 0);
     cr_assert_eq(tri_heap_destroy(s.heap), 0);
 }
