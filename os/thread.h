@@ -73,9 +73,11 @@ static inline void os_mutex_lock(os_mutex *m)
 
 static inline void os_mutex_unlock(os_mutex *m)
 {
+    uint32_t was = OS_MUTEX_HELD;
     // Release pairs with the acquire in os_mutex_lock, os_mutex_trylock and os_mutex_lock_slow.
-    uint32_t was = atomic_fetch_sub_explicit(&m->word, OS_MUTEX_HELD, memory_order_release);
-    if (__builtin_expect(was & OS_MUTEX_ASLEEP, 0))
+    if (__builtin_expect(!atomic_compare_exchange_strong_explicit(
+                             &m->word, &was, 0, memory_order_release, memory_order_relaxed),
+                         0))
         os_mutex_unlock_slow(m);
 }
 
@@ -87,7 +89,7 @@ static inline void os_mutex_unlock_fast(os_mutex *m)
     if (__builtin_expect(atomic_load_explicit(&m->word, memory_order_relaxed) == OS_MUTEX_HELD, 1))
         atomic_store_explicit(&m->word, 0, memory_order_release); // pairs as in os_mutex_unlock
     else
-        os_mutex_unlock(m);
+        os_mutex_unlock_slow(m);
 }
 
 // For assertions: held by somebody, not necessarily by the caller.

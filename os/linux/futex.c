@@ -16,15 +16,16 @@
 // spins, and an unlocker wakes, as if there were no table.
 //
 // Why nobody is forgotten. A waiter sets ASLEEP while the lock is held, and sleeps only if the word is still the
-// same. An unlocker that sees ASLEEP wakes one, unless one is awake. That one either gets the lock, and sees
-// ASLEEP when it lets go; or it leaves the table and then looks at the word once more, in the kernel, while the unlocker
-// let go of the lock before it looked at the table: one of them sees the other.
+// same. An unlocker that sees ASLEEP clears it and wakes one, who sets it again when it gets the lock or goes back to sleep,
+// since others may be asleep. Or, if one is awake, the unlocker leaves ASLEEP to that one, who either gets the lock
+// with it, or leaves the table and then looks at the word once more, in the kernel, while the unlocker looks at the table
+// once more when it has let go of the lock: one of them sees the other. Once it has let go, an unlocker writes
+// nothing into the lock, for by then that may be gone.
 //
 // The exceptions. os_mutex_unlock_fast() loads the word and stores 0, so an ASLEEP that came between the two is
-// gone; an unlocker that woke nobody clears ASLEEP, perhaps just after somebody fell asleep; a thread that fork()
-// left behind may stand in the table. The first two want a thread that stands still between two neighbouring instructions,
-// or nearly so. Therefore nobody sleeps without end: 0.1 ms, and longer each time that this passes without a wake-up,
-// for then ASLEEP most likely stood there all the time, and whoever lets go sees it.
+// gone; and a thread that fork() left behind may stand in the table. The first wants a thread that stands still between two
+// neighbouring instructions. Therefore nobody sleeps without end: 0.1 ms, and longer each time that this passes without a
+// wake-up, for then ASLEEP most likely stood there all the time, and whoever lets go sees it.
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -40,10 +41,11 @@
 #include <time.h>
 #include <unistd.h>
 
-// A pause takes 10 to 50 ns by processor; 240 of them are 2 us or more. The first look comes late and the next ones
-// later still: each takes the line from the holder in the middle of its work. With a look per pause, a value through a
-// buffered channel that two processors contend for took 89 ns instead of 28.
-enum { PAUSES_LEAST = 16, PAUSES_MOST = 128 };
+// A pause takes 10 to 50 ns by processor; all of them 10 to 45 us. The first look comes late and the next ones later
+// still: each takes the line from the holder in the middle of its work. With a look per pause, a value through a
+// buffered channel that two processors contend for took 89 ns instead of 28. And whoever gives up has paid for a
+// sleep and a wake-up: with half or a quarter of these pauses 65 and 80 ns instead of 58, on another machine.
+enum { PAUSES_LEAST = 32, PAUSES_MOST = 512 };
 enum { SLEEP_LEAST = 100000, SLEEP_MOST = 50000000 }; // ns
 
 enum { PLACES_LOG2 = 6 };
@@ -119,14 +121,15 @@ __attribute__((noinline, cold)) void os_mutex_lock_slow(os_mutex *m, uint32_t se
 {
     _Atomic uintptr_t *place = place_of(m);
     struct timespec timeout = {.tv_nsec = SLEEP_LEAST};
-    bool own = false; // the place
+    bool own = false;  // the place
+    uint32_t mine = 0; // ASLEEP, once it may have been cleared for our sake
     int pauses = PAUSES_LEAST;
     for (;; seen = atomic_load_explicit(&m->word, memory_order_relaxed)) {
         if (!(seen & OS_MUTEX_HELD)) {
             // Acquire pairs with the release in os_mutex_unlock.
-            if (!atomic_compare_exchange_strong_explicit(&m->word, &seen, seen | OS_MUTEX_HELD,
-                                                         memory_order_acquire,
-                                                         memory_order_relaxed))
+            if (!atomic_compare_exchange_strong_explicit(
+                    &m->word, &seen, seen | mine | OS_MUTEX_HELD, memory_order_acquire,
+                    memory_order_relaxed))
                 continue;
             if (own)
                 leave(place, m);
@@ -148,6 +151,7 @@ __attribute__((noinline, cold)) void os_mutex_lock_slow(os_mutex *m, uint32_t se
             continue;
         // For a sleeper that was woken its lock stands in the table. One that looks by itself takes over what
         // may be nobody's: at worst one more spins.
+        mine = OS_MUTEX_ASLEEP;
         if (sleep_on(m, seen | OS_MUTEX_ASLEEP, &timeout)) {
             own = is_awake(place, m);
             pauses = PAUSES_LEAST;
@@ -155,18 +159,17 @@ __attribute__((noinline, cold)) void os_mutex_lock_slow(os_mutex *m, uint32_t se
     }
 }
 
+// ASLEEP is set, so nobody changes the word meanwhile.
 __attribute__((noinline, cold)) void os_mutex_unlock_slow(os_mutex *m)
 {
     _Atomic uintptr_t *place = place_of(m);
-    os_fence(memory_order_seq_cst); // the lock was let go of before; pairs with leave()
-    if (is_awake(place, m))
+    bool awake = is_awake(place, m), entered = !awake && enter(place, m);
+    atomic_store_explicit(&m->word, awake ? OS_MUTEX_ASLEEP : 0, memory_order_release);
+    os_fence(memory_order_seq_cst); // the lock is let go of; pairs with leave()
+    if (awake && is_awake(place, m))
         return;
-    bool entered = enter(place, m);
-    if (os_futex_wake(&m->word, 1) != 0)
-        return;
-    if (entered)
+    if (os_futex_wake(&m->word, 1) == 0 && entered)
         leave(place, m);
-    atomic_fetch_and_explicit(&m->word, ~OS_MUTEX_ASLEEP, memory_order_relaxed);
 }
 
 #ifdef OS_FENCE_TSAN
