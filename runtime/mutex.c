@@ -14,6 +14,9 @@
  * Invariants: WAITERS is set exactly while the queue is not empty, as seen under the lock, and changed
  * under it only. WOKEN is set by the holder in unlock_slow(), when it is clear, and cleared by the waiter
  * that was woken: so it does not change under a holder that found it clear.
+ *
+ * Lifetime: who locks next may unlock and free the mutex. An unlock that wakes somebody touches it after it is free to
+ * take, but before the wake-up, and the one to be woken will touch it, too; any other unlock does not.
  */
 #include "os/clock.h"
 #include "os/report.h"
