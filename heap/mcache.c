@@ -226,7 +226,7 @@ static uint32_t gen_of(const heap_span *s)
 }
 
 /* Whether runs may be cut from a span that the table holds; sweeps it if that is all it takes. */
-static bool refillable(tri_heap *h, heap_span *s, heap_colour colour, int64_t *swept_at)
+static bool refillable(tri_heap *h, heap_span *s, heap_colour colour, heap_refill *r)
 {
     uint32_t gen = gen_of(s);
     if (gen == colour.gen)
@@ -237,12 +237,12 @@ static bool refillable(tri_heap *h, heap_span *s, heap_colour colour, int64_t *s
     /* Acquire: pairs with heap_sweep_begin(). */
     if (atomic_load_explicit(&h->sweepgen, memory_order_acquire) != colour.gen)
         return false;
-    heap_note_sweep(swept_at);
+    heap_note_sweep(r);
     return heap_sweep_held(h, s) || gen_of(s) == colour.gen;
 }
 
 /* The next run of a cell that has spans of its own; 0: no memory. */
-static uint32_t cut_own(tri_slots *run, heap_class *class, heap_colour colour, int64_t *swept_at,
+static uint32_t cut_own(tri_slots *run, heap_class *class, heap_colour colour, heap_refill *r,
                         uint32_t *first)
 {
     uint32_t max = (uint32_t)(RUN_BYTES / class->size);
@@ -251,13 +251,13 @@ static uint32_t cut_own(tri_slots *run, heap_class *class, heap_colour colour, i
         s = NULL; /* a mixed span, which the table holds for others, too */
     for (;;) {
         if (s) {
-            bool may = refillable(class->heap, s, colour, swept_at);
+            bool may = refillable(class->heap, s, colour, r);
             uint32_t n = may ? heap_run_find(s, max ? max : 1, first) : 0;
             if (n)
                 return n;
             heap_span_drop(s, may);
         }
-        run->owner = s = heap_class_take(class, colour, swept_at);
+        run->owner = s = heap_class_take(class, colour, r);
         if (!s)
             return 0;
     }
@@ -265,22 +265,21 @@ static uint32_t cut_own(tri_slots *run, heap_class *class, heap_colour colour, i
 
 /* The same from the mixed span that the cells of one size class share. */
 static uint32_t cut_mixed(heap_cache *c, tri_slots *run, heap_class *class, heap_colour colour,
-                          uint32_t max, int64_t *swept_at, uint32_t *first)
+                          uint32_t max, heap_refill *r, uint32_t *first)
 {
     heap_cache_private *p = c->private_;
     heap_span **at = &p->mixed[c->active][class - heap_mixed_class(c->heap, 0)];
     for (;;) {
         heap_span *s = *at;
         if (s) {
-            uint32_t n =
-                refillable(c->heap, s, colour, swept_at) ? heap_run_find(s, max, first) : 0;
+            uint32_t n = refillable(c->heap, s, colour, r) ? heap_run_find(s, max, first) : 0;
             run->owner = s;
             if (n)
                 return n;
             s->link[1] = p->spent[c->active];
             p->spent[c->active] = s;
         }
-        *at = heap_class_take(class, colour, swept_at);
+        *at = heap_class_take(class, colour, r);
         if (!*at)
             return 0;
     }
@@ -343,6 +342,20 @@ static void consider_promotion(heap_cache *c, uint32_t cell)
         heap_cell_promote(c->heap, cell);
 }
 
+/* Pages that were taken after it are no part of the sweep. */
+static void note_refill(heap_cache *c, heap_refill *r)
+{
+    heap_cache_private *p = c->private_;
+    if (r->start) {
+        int64_t end = r->end ? r->end : os_now();
+        r->since = end;
+        if (c->heap->hooks.refill_swept)
+            c->heap->hooks.refill_swept(atomic_load_explicit(&c->owner, memory_order_relaxed),
+                                        r->start, end);
+    }
+    p->refill = (heap_refill){.since = r->since, .credit = r->credit};
+}
+
 void *heap_alloc_slow(heap_cache *c, uint32_t cell, heap_colour colour)
 {
     tri_heap *h = c->heap;
@@ -355,22 +368,20 @@ void *heap_alloc_slow(heap_cache *c, uint32_t cell, heap_colour colour)
     heap_class *class = atomic_load_explicit(&h->types->cells[cell].class, memory_order_acquire);
     TRI_ASSERT(class && class->size, "allocating from a cell that this heap has no runs for");
 
-    int64_t swept_at = 0;
+    heap_cache_private *p = c->private_;
+    heap_refill refill = p->refill;
     uint32_t first = 0, n;
     if (class->mixed) {
-        const heap_cache_count *count = &((heap_cache_private *)c->private_)->counts[cell];
-        n = cut_mixed(c, run, class, colour, mixed_run_slots(count, class->size), &swept_at,
-                      &first);
+        n = cut_mixed(c, run, class, colour, mixed_run_slots(&p->counts[cell], class->size),
+                      &refill, &first);
     } else {
-        n = cut_own(run, class, colour, &swept_at, &first);
+        n = cut_own(run, class, colour, &refill, &first);
     }
-    if (swept_at && h->hooks.refill_swept)
-        h->hooks.refill_swept(atomic_load_explicit(&c->owner, memory_order_relaxed), swept_at,
-                              os_now());
+    note_refill(c, &refill);
     if (!n)
         return NULL;
-    void *p = fill(c, cell, run, first, n, colour);
+    void *slot = fill(c, cell, run, first, n, colour);
     if (class->mixed)
         consider_promotion(c, cell);
-    return p;
+    return slot;
 }

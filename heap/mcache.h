@@ -3,6 +3,7 @@
 #define HEAP_MCACHE_H
 
 #include "heap/heap.h"
+#include "heap/mcentral.h"
 #include "heap/sizeclass.h"
 
 /* Reserved by this cache for one cell, issued or not. Written by the owner alone. */
@@ -17,6 +18,7 @@ typedef struct heap_cache_private {
      * or may not be refilled from, linked by link[1]. All HELD. */
     heap_span *mixed[2][HEAP_SIZE_CLASSES];
     heap_span *spent[2];
+    heap_refill refill; /* how the last one left it; its owner's */
 } heap_cache_private;
 
 /* Retires both tables; the caller is the only one who uses the cache. */

@@ -60,16 +60,22 @@ static inline heap_class *heap_large_class(tri_heap *h)
  * are too many. */
 heap_class *heap_class_new(tri_heap *h, uint32_t cell, heap_layout *layout, size_t size);
 
-/* A refill is about to sweep; keeps in *at when it first was, for most refills need not look at the clock. */
-static inline void heap_note_sweep(int64_t *at)
+/* What a refill sweeps; one that sweeps nothing need not look at the clock. */
+typedef struct heap_refill {
+    int64_t since;      /* when the mutator last swept: since then it has worked */
+    int64_t credit;     /* ns that it may still sweep in vain, heap_class_take() */
+    int64_t start, end; /* of sweeping in this refill; 0: not yet */
+} heap_refill;
+
+static inline void heap_note_sweep(heap_refill *r)
 {
-    if (!*at)
-        *at = os_now();
+    if (!r->start)
+        r->start = os_now();
 }
 
 /* A span with free slots of the colour's generation, HELD by the caller: one that has been swept,
- * one that is swept now (noted in *swept_at), or a fresh one. NULL: no memory. */
-heap_span *heap_class_take(heap_class *class, heap_colour colour, int64_t *swept_at);
+ * one that is swept now (noted in *r), or a fresh one. NULL: no memory. */
+heap_span *heap_class_take(heap_class *class, heap_colour colour, heap_refill *r);
 /* The holder lets go. `full`: it has no free slot. A sweeper that is at it places the span. */
 void heap_span_drop(heap_span *s, bool full);
 /* Puts a span that is in the caller's hands into its set. */

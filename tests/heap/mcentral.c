@@ -7,6 +7,7 @@
 
 #include "fixture.h"
 #include "heap/mcache.h"
+#include "os/clock.h"
 #include "os/random.h"
 #include "os/thread.h"
 
@@ -147,17 +148,17 @@ Test(mcentral, a_refill_takes_swept_spans_then_unswept_ones_before_fresh_pages)
     for (int i = 0; i < 64 * 4; i += 2)
         mark_object(h, p[i]);
     heap_sweep_begin(h);
-    int64_t swept = 0;
+    heap_refill r = {0};
     heap_span *s[5];
     for (int i = 0; i < 4; i++) {
-        s[i] = heap_class_take(class, white(h), &swept);
-        cr_assert(swept && s[i]->live == 32 && atomic_load(&class->spans) == 4);
-        swept = 0;
+        s[i] = heap_class_take(class, white(h), &r);
+        cr_assert(r.start && !r.end && s[i]->live == 32 && atomic_load(&class->spans) == 4);
+        r = (heap_refill){0};
     }
     heap_span_drop(s[2], false);
-    cr_assert(heap_class_take(class, white(h), &swept) == s[2] && !swept);
-    s[4] = heap_class_take(class, white(h), &swept);
-    cr_assert(!swept && s[4]->live == 0 && atomic_load(&class->spans) == 5);
+    cr_assert(heap_class_take(class, white(h), &r) == s[2] && !r.start);
+    s[4] = heap_class_take(class, white(h), &r);
+    cr_assert(!r.start && s[4]->live == 0 && atomic_load(&class->spans) == 5);
     heap_cache_free(c);
     heap_for_test_end(h);
 }
@@ -167,13 +168,45 @@ Test(mcentral, a_mutator_that_is_ahead_gets_fresh_spans_only)
     tri_heap *h = heap_for_test(RESERVE);
     tri_type t = type_of("ahead", 128);
     heap_class *class = class_of(h, own_cell_of(h, &t));
-    int64_t swept = 0;
+    heap_refill r = {0};
     heap_span *s = heap_span_new(class, gen_of_heap(h));
     heap_span_drop(s, false);
-    heap_span *fresh = heap_class_take(class, (heap_colour){false, gen_of_heap(h) + 1}, &swept);
+    heap_span *fresh = heap_class_take(class, (heap_colour){false, gen_of_heap(h) + 1}, &r);
     cr_assert(fresh != s);
     cr_assert_eq(heap_state_gen(atomic_load(&fresh->state)), gen_of_heap(h) + 1);
-    cr_assert_eq(heap_class_take(class, white(h), &swept), s);
+    cr_assert_eq(heap_class_take(class, white(h), &r), s);
+    heap_for_test_end(h);
+}
+
+/* Three spans of which all objects live, unswept. */
+static heap_class *class_of_full_spans(tri_heap *h, tri_type *t)
+{
+    heap_cache *c = cache_of(h);
+    uint32_t cell = own_cell_of(h, t);
+    void *p[64 * 3];
+    for (int i = 0; i < 64 * 3; i++)
+        p[i] = alloc_from(c, cell, white(h));
+    switch_and_retire(h, c);
+    heap_cache_free(c);
+    for (int i = 0; i < 64 * 3; i++)
+        mark_object(h, p[i]);
+    heap_sweep_begin(h);
+    return class_of(h, cell);
+}
+
+Test(mcentral, who_has_swept_for_an_eighth_of_the_time_leaves_full_spans_to_others)
+{
+    tri_heap *h = heap_for_test(RESERVE);
+    tri_type t = type_of("full", 128);
+    heap_class *class = class_of_full_spans(h, &t);
+    heap_refill none = {.since = os_now(), .credit = -1000000000};
+    heap_span *s = heap_class_take(class, white(h), &none);
+    cr_assert(s->live == 0 && !none.start && !none.end && atomic_load(&class->spans) == 4);
+    heap_refill fresh = {0};
+    s = heap_class_take(class, white(h), &fresh);
+    cr_assert(s->live == 0 && fresh.start && fresh.end >= fresh.start);
+    cr_assert(fresh.credit <= 0 || !heap_pop_unswept(class, gen_of_heap(h), true),
+              "it stopped for want of time, or of spans");
     heap_for_test_end(h);
 }
 
