@@ -37,6 +37,7 @@
 #define GRACE_NS \
     ((int64_t)5000) /* who allocates has polled by then, for less than a signal costs */
 #define RESIGNAL_NS ((int64_t)50000)      /* a busy unit is over by then; also the poll interval */
+#define CROWDED_NS  ((int64_t)500000)     /* mutators that allocate give way from then on */
 #define WATCHDOG_NS ((int64_t)1000000000) /* a thread that has not acknowledged by then is named */
 
 static void adopt_h2(gc_mutator *m, const struct gc *gc)
@@ -290,8 +291,11 @@ void gc_handshake(struct gc *gc, gc_step step, gc_target target)
         int64_t now = os_now();
         if (!ask_round(gc, epoch, now, start, &complain_at))
             break;
+        if (now - start >= CROWDED_NS)
+            atomic_store_explicit(&gc->crowded, true, memory_order_relaxed);
         wait_for_acks(now, start);
     }
+    atomic_store_explicit(&gc->crowded, false, memory_order_relaxed);
     os_fence(memory_order_seq_cst);
     os_mutex_unlock(&gc->handshake_lock);
     gc_book_measure(gc->book, GC_REACH, os_now() - start);

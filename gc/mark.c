@@ -839,6 +839,9 @@ void gc_mark_assist(gc_mutator *m)
     if (!atomic_load_explicit(&gc->behind, memory_order_relaxed) &&
         !atomic_exchange_explicit(&gc->behind, true, memory_order_relaxed) && gc->nreserve)
         gc_wake_markers(gc);
+    /* There may be more threads than processors now. One that goes on until the kernel takes its processor away, every
+     * 4 ms, loses it for milliseconds and anywhere, in the middle of marking as well. */
+    gc_make_way();
     int64_t start = os_now();
     if (start - m->assist_window >= ASSIST_WINDOW) {
         m->assist_window = start;

@@ -126,8 +126,9 @@ struct gc {
     _Atomic uint32_t active;       /* markers that may still find work */
     _Atomic uint32_t markers_wake; /* futex */
     _Atomic bool marking;
-    _Atomic bool behind; /* the goal was passed while this cycle marks */
-    gc_marker **markers; /* constant after gc_open: collector's, workers', guests' */
+    _Atomic bool crowded; /* a handshake waits for mutators that have no processor */
+    _Atomic bool behind;  /* the goal was passed while this cycle marks */
+    gc_marker **markers;  /* constant after gc_open: collector's, workers', guests' */
     unsigned nmarkers, markers_cap;
 
     /* The collector thread. */
