@@ -74,8 +74,9 @@ void bench_print_collector(const bench *b)
 {
     tri_memstats s;
     tri_read_memstats(b->heap, &s);
-    /* The fraction is of what all processors could have done since the heap was made. */
-    double capacity = (double)(bench_now() - b->start) * (double)sysconf(_SC_NPROCESSORS_ONLN);
+    /* The fraction is of what all Ps could have done since the heap was made. */
+    double procs = b->options.procs ? b->options.procs : (double)sysconf(_SC_NPROCESSORS_ONLN);
+    double capacity = (double)(bench_now() - b->start) * procs;
     bench_print(b, "gc_cycles", s.num_gc, "count");
     bench_print(b, "gc_cpu", s.gc_cpu_fraction * capacity / BENCH_SECOND, "s");
 
