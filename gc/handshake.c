@@ -7,6 +7,11 @@
  * so that it cannot resume meanwhile. Nobody ever waits for all to have arrived, except the
  * collector; that is why there is no stop of the world here.
  *
+ * The slowest to acknowledge is one that has no processor. With far more threads than processors each uses up its
+ * slice before the next can run a handler; so when a request has waited half a millisecond, mutators that
+ * allocate give their processor away at each slow path until it is through (`crowded`). They wait for
+ * nobody: the kernel decides who runs.
+ *
  * Rejected: a global safepoint (Go, Java: the slowest thread decides how long all the others stand);
  * page protection tricks for polls (a fault costs more than a signal and needs a page per mutator);
  * membarrier() in place of the acknowledgements (it orders memory, but says nothing about a unit
