@@ -13,6 +13,9 @@
 #include <tricolor/tricolor.h>
 #include <unistd.h>
 
+#include "heap/heap.h"
+#include "os/thread.h"
+
 #define MS 1000000
 
 /* ---- checks ------------------------------------------------------------------------------------ */
@@ -788,6 +791,30 @@ static void sharers(void)
     CALL(tri_run, &o, first_of_sharers, NULL);
 }
 
+/* ---- a lock that another thread has ----------------------------------------------------------------------- */
+
+static void *read_stats(void *heap)
+{
+    tri_memstats s;
+    tri_read_memstats(heap, &s);
+    return NULL;
+}
+
+/* Waiters spin for a while, and whether one goes to sleep is otherwise left to chance. */
+static void contended(void)
+{
+    tri_heap *h;
+    pthread_t reader;
+    CALL(tri_heap_create, NULL, &h);
+    os_mutex_lock(&h->caches_lock);
+    CHECK(pthread_create(&reader, NULL, read_stats, h) == 0);
+    while (!(atomic_load(&h->caches_lock.word) & OS_MUTEX_ASLEEP))
+        usleep(1000);
+    os_mutex_unlock(&h->caches_lock);
+    CHECK(pthread_join(reader, NULL) == 0);
+    CALL(tri_heap_destroy, h);
+}
+
 /* ---- barriercheck=1 ------------------------------------------------------------------------------------ */
 
 static void checked(void)
@@ -825,6 +852,7 @@ const exercise exercises[] = {
     {"deeper stacks", deeper_stacks, "snapshot"},
     {"forks", forks, "restart gc_start_threads futex alloc@gc_open"},
     {"verified", verified, "verify forget give_back report futex stand_still"},
+    {"contended", contended, "futex.lock"},
     {"crowd", crowd, "g_slab_huge g_slab_free"},
     {"unused stacks", unused_stacks, "trim"},
     {"sharers", sharers, "image region chunk_empty bind_new guard@guard unguard"},
