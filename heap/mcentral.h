@@ -62,7 +62,7 @@ heap_class *heap_class_new(tri_heap *h, uint32_t cell, heap_layout *layout, size
 
 /* What a refill sweeps; one that sweeps nothing need not look at the clock. */
 typedef struct heap_refill {
-    int64_t since;      /* when the mutator last swept: since then it has worked */
+    int64_t since;      /* the mutator's own time from here on is not credited yet */
     int64_t credit;     /* ns that it may still sweep in vain, heap_class_take() */
     int64_t start, end; /* of sweeping in this refill; 0: not yet */
 } heap_refill;
